@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from functools import partial
 
 from ..core import DEFAULT_DEVICE, BadInputError, Watch
 from ..core.channels import parsed_channels
 from ..core.messages import _, counted
 from ..worker import requests
+from ..worker.labeling_on_host import PredictorOnHost
 from ..worker.predict_files_request import NAMED, FilePredictions, PredictFilesRequest, predict_files
 from ..worker.results_folder import DEFAULT_FORMAT, FORMATS
-from .shared_options import DEVICES, cohort_command, host_options, of_options, request_of_options
+from .shared_options import DEVICES, cohort_command, host_options, of_options, request_of_options, require_on
 from .terminal_output import show_line, show_table
 
 _ROWS = 50
@@ -109,7 +111,10 @@ def _predict(options: argparse.Namespace, watch: Watch) -> list[requests.CaseRes
         channels=parsed_channels(options.channels),
         format=DEFAULT_FORMAT if options.format is None else options.format,
     )
-    return predict_files(request, watch)
+    require_on(options)
+    if options.on is None:
+        return predict_files(request, watch)
+    return predict_files(request, watch, partial(PredictorOnHost, options.on, options.allow_copying))
 
 
 def _check(options: argparse.Namespace) -> None:
@@ -122,13 +127,6 @@ def _check(options: argparse.Namespace) -> None:
         )
     if options.scans is not None and options.output is None:
         raise BadInputError(_("Name a folder for the results with '-o'."))
-    if options.scans is not None and options.on is not None:
-        raise BadInputError(
-            _(
-                "'--on' is only for the cases of a cohort. Add the scans to the run's cohort with 'sparse-annotate "
-                "add', and then predict its cases with '--on'; or label the scans on this computer, without '--on'."
-            )
-        )
     if options.scans is None:
         values = [options.channels, options.name_from, options.format, options.resume, options.overwrite]
         _refuse(_FOR_FILES, values, _("'{option}' is only for scans that are named with '-i'. Leave it out."))

@@ -68,8 +68,8 @@ def host_options(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--allow-copying",
         action="store_true",
-        help="with '--on', once: images and labels of this cohort may be copied to this host; no names of people, no "
-        "DICOM headers",
+        help="with '--on', once for a cohort: its images and labels may be copied to this host; each time for scans in "
+        "no cohort; no names of people, no DICOM headers",
     )
 
 
@@ -82,9 +82,8 @@ def request_of_options(options: argparse.Namespace, watch: Watch, **made: Any) -
 def answered(options: argparse.Namespace, method: str, request: Any, watch: Watch) -> Any:
     """The result of a request: done here, or with '--on' on a host."""
     function = requests.METHODS[method][1]
+    require_on(options)
     if getattr(options, "on", None) is None:
-        if getattr(options, "allow_copying", False):
-            raise BadInputError(_("'--allow-copying' is only for '--on HOST'. Leave it out, or name the host."))
         return function(request, watch)
     from ..remote.relay import Relay
 
@@ -95,6 +94,12 @@ def answered(options: argparse.Namespace, method: str, request: Any, watch: Watc
         relay.close()
     kind = get_type_hints(function)["return"]
     return plain if kind is Any else from_plain(plain, kind, _("the answer of '{host}'").format(host=options.on))
+
+
+def require_on(options: argparse.Namespace) -> None:
+    """Raise BadInputError when copying is allowed to no host."""
+    if getattr(options, "allow_copying", False) and getattr(options, "on", None) is None:
+        raise BadInputError(_("'--allow-copying' is only for '--on HOST'. Leave it out, or name the host."))
 
 
 def of_options(cls: type[T], options: argparse.Namespace, **made: Any) -> T:

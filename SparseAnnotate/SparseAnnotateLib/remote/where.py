@@ -50,7 +50,8 @@ WHERE: dict[str, str | Callable[[Params], str]] = {
     "curves": HERE,
     "slice": THERE,
     "predict": THERE,
-    "predict_files": HERE,
+    "predict_files": HERE,  # which asks the host for each of the scans
+    "label_image": HERE,
     "evaluate": HERE,
     "compare": HERE,
     "agreement": HERE,

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from ..core import DEFAULT_DEVICE, BadInputError, CancelledError, Cohort, FileWriteError, SparseAnnotateError, Watch
 from ..core.image_fingerprint import KeptFingerprint
@@ -15,17 +15,16 @@ from ..core.messages import _, counted, joined, listed
 from ..core.origin import run_fingerprint
 from ..core.scan_files import scans_to_label
 from ..core.scan_names import scan_names
+from ..remote.ssh_errors import ConnectionLostError
 from ..runs.cards import RunCard
 from ..runs.learned_images import ImageFacts
 from ..runs.run_folder import RunFolder
-from .packages import require_packages
+from .labeling_on_host import HostTroubleError
 from .prediction_options import PredictionOptions
 from .prediction_warnings import warn_of_difference, warn_of_flips
 from .results_folder import DEFAULT_FORMAT, ResultRecord, ResultsFolder, format_ending
 from .scan_channels import ScanChannels
-
-if TYPE_CHECKING:
-    from ..learning.prediction.clean_up import CleanUp
+from .scan_predictor import MakePredictor, PredictorHere, ScanPredictor
 
 RecordOf = Callable[[Path, KeptFingerprint], ResultRecord]
 """Gives the record of a scan with this fingerprint."""
@@ -104,18 +103,19 @@ class ScansNotLabeledError(BadInputError):
         self.shown = shown
 
 
-def predict_files(request: PredictFilesRequest, watch: Watch) -> FilePredictions:
+def predict_files(
+    request: PredictFilesRequest, watch: Watch, make_predictor: MakePredictor = PredictorHere
+) -> FilePredictions:
     """Label the scans one after another. One that cannot be labeled does not stop the others.
+
+    `make_predictor`: labels them here, or elsewhere.
 
     Raises:
         BadInputError, RunError, CohortError, FileWriteError: before anything is labeled.
-        ScansNotLabeledError: at the end. FileWriteError: at once, because other results could not be written either.
+        ScansNotLabeledError: at the end. FileWriteError, ConnectionLostError, HostTroubleError: at once, because the
+            other scans would fail, too.
     """
-    require_packages()
-    from ..learning.prediction.clean_up import CleanUp
-
     ending = format_ending(request.format)
-    clean_up = CleanUp(request.largest_component, request.smoothing, request.stray_pieces)
     run = _run_folder(request)
     card = run.card()
     watch.step(0.0, _("looking for scans"))
@@ -136,10 +136,15 @@ def predict_files(request: PredictFilesRequest, watch: Watch) -> FilePredictions
     }
     if todo:
         warn_of_flips(card, run.name, request.flips)
-        labeler = _Labeler(request, run, folder, clean_up, made, channels)
-        for number, place in enumerate(todo):
-            part = watch.part(number, len(todo), f"'{names[place]}': ")
-            results[place] = labeler.result(names[place], paths[place], part)
+        files = [file for place in todo for file in channels.files(paths[place]).values() or [paths[place]]]
+        predictor = make_predictor(run, request.options, request.device, files, watch)
+        try:
+            labeler = _Labeler(predictor, card, folder, made, channels)
+            for number, place in enumerate(todo):
+                part = watch.part(number, len(todo), f"'{names[place]}': ")
+                results[place] = labeler.result(names[place], paths[place], part)
+        finally:
+            predictor.close()
     done = FilePredictions(
         str(folder.path), run.name, dict(card.label_names), tuple(results[p] for p in range(len(paths)))
     )
@@ -154,25 +159,21 @@ class _Labeler:
 
     def __init__(
         self,
-        request: PredictFilesRequest,
-        run: RunFolder,
+        predictor: ScanPredictor,
+        card: RunCard,
         folder: ResultsFolder,
-        clean_up: CleanUp,
         made: RecordOf,
         channels: ScanChannels,
     ):
-        from ..learning.prediction.image_predictor import ImagePredictor
-
-        self._predictor = ImagePredictor(run, request.device, request.flips, request.models)
-        self._folder, self._clean_up, self._made = folder, clean_up, made
-        self._uncertainty, self._channels = request.uncertainty, channels
+        self._predictor, self._card = predictor, card
+        self._folder, self._made, self._channels = folder, made, channels
 
     def result(self, name: str, path: Path, watch: Watch) -> ScanResult:
-        """Raises FileWriteError and CancelledError; other errors are part of the result."""
+        """Raises what the next scan would meet, too, and CancelledError; other errors are part of the result."""
         start = time.monotonic()
         try:
             written, notes = self._label(name, path, watch)
-        except (CancelledError, FileWriteError):
+        except (CancelledError, FileWriteError, ConnectionLostError, HostTroubleError):
             raise
         except SparseAnnotateError as error:
             return ScanResult(name, str(path), "", "failed", problem=error.message)
@@ -188,8 +189,8 @@ class _Labeler:
         made = replace(made, image=made.fingerprint())
         image, geometry = self._channels.image(path)
         facts = ImageFacts.of(image if image.ndim == 3 else image[0], geometry)
-        warnings = warn_of_difference(self._predictor.card, name, facts)
-        found = self._predictor.predict(image, geometry, watch, self._clean_up, self._uncertainty)
+        warnings = warn_of_difference(self._card, name, facts)
+        found = self._predictor.predict(image, geometry, watch)
         maps = {"entropy": found.entropy, "disagreement": found.disagreement}
         return self._folder.write(name, made, found.labels, geometry, maps), (*warnings, *found.notes)
 

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ..learning.prediction.clean_up import CleanUp
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,3 +25,10 @@ class PredictionOptions:
     largest_component: bool = False
     smoothing: float = 0.0
     stray_pieces: bool = True
+
+
+def clean_up_of(options: PredictionOptions) -> CleanUp:
+    """How predictions are cleaned with these options. Raises BadInputError."""
+    from ..learning.prediction.clean_up import CleanUp
+
+    return CleanUp(options.largest_component, options.smoothing, options.stray_pieces)

@@ -54,10 +54,11 @@ from .jobs.requests import (
     jobs,
     submit,
 )
+from .label_image_request import LabelImageRequest, label_image
 from .packages import LEARNING_PACKAGES, installed_version, require_packages
 from .plan_requests import AgreementRequest, PlanRequest, agreement, plan
 from .predict_files_request import PredictFilesRequest, predict_files
-from .prediction_options import PredictionOptions
+from .prediction_options import PredictionOptions, clean_up_of
 from .prediction_warnings import warn_of_difference, warn_of_flips
 from .recommend_request import PictureRequest, RecommendRequest, picture, recommend
 from .report_request import ReportRequest, report
@@ -192,12 +193,11 @@ def predict_each(
     `on_case` is called after each case with its name, the seconds it took, and why it was not labeled ('' if it was).
     """
     require_packages()
-    from ..learning.prediction.clean_up import CleanUp
     from ..learning.prediction.predictor import Predictor
 
     cohort = _open(request)
     cases = [case.name for case in cohort.select(request.cases)]
-    clean_up = CleanUp(request.largest_component, request.smoothing, request.stray_pieces)
+    clean_up = clean_up_of(request)
     predictor = Predictor(cohort, request.run, request.device, request.flips, request.models)
     warn_of_flips(predictor.card, request.run, request.flips)
     drawn = [] if request.model_only else cohort.annotated_cases(among=cases)
@@ -276,6 +276,7 @@ METHODS: dict[str, tuple[type, Callable[[Any, Watch], Any]]] = {
     "slice": (SliceRequest, label_slice),
     "predict": (PredictRequest, predict),
     "predict_files": (PredictFilesRequest, predict_files),
+    "label_image": (LabelImageRequest, label_image),
     "evaluate": (EvaluateRequest, evaluate),
     "compare": (CompareRequest, compare),
     "agreement": (AgreementRequest, agreement),

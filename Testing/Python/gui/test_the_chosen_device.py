@@ -17,8 +17,8 @@ from SparseAnnotateLib.runs.run_list import RunSummary
 from SparseAnnotateLib.worker.requests import METHODS
 
 TAKE_A_DEVICE = {name for name, (request, _answer) in METHODS.items() if "device" in {f.name for f in fields(request)}}
-NOT_IN_THE_PANEL = {"picture", "predict_files"}
-"""The console writes pictures; files are labeled on the command line."""
+NOT_IN_THE_PANEL = {"picture", "predict_files", "label_image"}
+"""The console writes pictures; files are labeled on the command line, also on a host, image by image."""
 
 
 @pytest.fixture
