@@ -107,7 +107,7 @@ class CohortFiles:
                 paths += [cohort.uncertainty_path(run, case.name, "confidence") for run in predictions]
             self._add_existing(paths, files, absent, watch)
         for run in runs:
-            self._add_existing(files_of_run(self.cohort.run_folder(run)), files, absent, watch)
+            self._add_existing(self._files_of_run(run), files, absent, watch)
         absent += [path for path in outputs if path not in files]
         files[COHORT_FILE] = content_of(to_text(self._neutral_file(known, images), indent=2).encode("utf-8"))
         self.hashes.keep()
@@ -139,6 +139,11 @@ class CohortFiles:
             else []
         )
         return {self.in_state(path): self.hashes.content(path, watch) for path in paths}
+
+    def _files_of_run(self, run: str) -> list[Path]:
+        folder = self.cohort.run_folder(run)
+        found = [*folder.glob("*"), *folder.glob("*/weights.safetensors"), *folder.glob("*/card.json")]
+        return sorted(path for path in found if path.is_file() and path.name not in _NOT_OF_RUNS)
 
     def _add_existing(self, paths: Iterable[Path], files: dict[str, Content], absent: list[str], watch: Watch) -> None:
         for path in paths:
@@ -190,9 +195,3 @@ class CohortFiles:
             return Case(case.name, image, None, further, case.is_4d)
 
         return replace(cohort.file, name="cohort", cases=tuple(neutral(case) for case in cases))
-
-
-def files_of_run(folder: Path) -> list[Path]:
-    """The files that are needed for predicting with a finished run."""
-    found = [*folder.glob("*"), *folder.glob("*/weights.safetensors"), *folder.glob("*/card.json")]
-    return sorted(path for path in found if path.is_file() and path.name not in _NOT_OF_RUNS)

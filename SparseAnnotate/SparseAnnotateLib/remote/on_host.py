@@ -43,6 +43,7 @@ class Keeper:
     def __init__(self):
         self.root = None
         self.held = {}
+        self.passing = {}  # area to names in it that must not outlive this connection
         self.own = uuid.uuid4().hex  # of this connection
 
     # --- what there is --------------------------------------------------------------------------------------------
@@ -337,6 +338,20 @@ class Keeper:
                 raise Problem(f"'{path}' cannot be removed.")
         return
 
+    def pass_through(self, area, names, report):
+        """Remove files and folders of an area and what has arrived for it; also when this connection ends."""
+        self.passing[area] = names
+        shutil.rmtree(self.incoming(area, report), ignore_errors=True)
+        self.empty(area, names, report)
+        return
+
+    def end_passing(self):
+        for area, names in self.passing.items():
+            try:
+                self.pass_through(area, names, None)
+            except (Problem, OSError):
+                pass
+
     def is_brought_back(self, area):
         return os.path.exists(os.path.join(self.path(area), "brought-back"))
 
@@ -382,7 +397,7 @@ class Keeper:
 CHILDREN = []  # type: ignore[var-annotated]
 METHODS = (
     *("facts", "free", "contents", "place", "mark", "incoming", "arrived", "receive", "offer", "withdraw", "read"),
-    *("hold", "release", "usage", "trainings", "clean", "brought_back", "empty", "run"),
+    *("hold", "release", "usage", "trainings", "clean", "brought_back", "empty", "pass_through", "run"),
 )
 
 
@@ -529,6 +544,7 @@ def main():
             except OSError:
                 pass
         keeper.withdraw(None)
+        keeper.end_passing()
         os._exit(0)  # the system releases what was held
 
     def look():

@@ -12,12 +12,13 @@ import vtk
 
 from ..core import CaseFigures, metrics
 from .node_stamps import voxel_stamp
-from .results import made_by
+from .results import made_by, volume_of
 
 _RESULT_ROLE, _REFERENCE_ROLE = "SparseAnnotate.Measured", "SparseAnnotate.Reference"
 _STALE_ATTRIBUTE, _MEAN_ATTRIBUTE = "SparseAnnotate.ChangedSince", "SparseAnnotate.MeanDice"
 # Stamps of the measured segmentations, by table node. Not saved, as they mean nothing once a scene is reopened.
 _measured: dict[Any, str] = {}
+_INTERSECTION, _UNION = "Intersection (voxels)", "Union (voxels)"
 _COLUMNS = {
     "Dice": "dice",
     "IoU": "iou",
@@ -26,8 +27,8 @@ _COLUMNS = {
     "Average boundary distance (mm)": "average_boundary_mm",
     "Volume (ml)": "volume_ml",
     "Reference volume (ml)": "reference_volume_ml",
-    "Intersection (voxels)": "intersection_voxels",
-    "Union (voxels)": "union_voxels",
+    _INTERSECTION: "intersection_voxels",
+    _UNION: "union_voxels",
 }
 # Of all structures together, the same in every row.
 _WHOLE_COLUMNS = {"HVSMR overall score": "hvsmr_score", "Adapted Rand F-score": "rand_f_score"}
@@ -103,19 +104,17 @@ def batched_iou(result_node) -> tuple[int, dict[str, float]]:
     """
     kind, newest = made_by(result_node), {}
     for (result, reference), node in _newest_tables().items():
-        if kind is not None and made_by(result) == kind and _is_current(node, result, reference):
-            newest[reference] = node
+        is_alike = kind is not None and made_by(result) == kind
+        # Tables of an earlier version have no counts.
+        if is_alike and node.GetTable().GetColumnByName(_UNION) and _is_current(node, result, reference):
+            newest[volume_of(result) or result] = node.GetTable()
     counts: dict[str, list[tuple[int, int]]] = {}
-    for node in newest.values():
-        table = node.GetTable()
-        if table.GetColumnByName("Union (voxels)") is None:
-            continue  # of an earlier version
+    for table in newest.values():
         for row in range(table.GetNumberOfRows()):
-            both, either = (
-                _number(table.GetValueByName(row, f"{name} (voxels)")) for name in ("Intersection", "Union")
-            )
-            structure = table.GetValueByName(row, "Structure").ToString()
-            counts.setdefault(structure, []).append((round(both), round(either)))
+            both, either = (_number(table.GetValueByName(row, column)) for column in (_INTERSECTION, _UNION))
+            if math.isfinite(both) and math.isfinite(either):
+                structure = table.GetValueByName(row, "Structure").ToString()
+                counts.setdefault(structure, []).append((round(both), round(either)))
     return len(newest), {structure: metrics.batched_iou(found) for structure, found in counts.items()}
 
 
@@ -145,6 +144,8 @@ def _stamp(*segmentation_nodes) -> str:
 
 
 def _number(value) -> float:
+    if value.IsNumeric():
+        return float(value.ToDouble())
     # In a table loaded from a file, infinity is text.
     try:
         return float(value.ToString())

@@ -6,21 +6,21 @@ import hashlib
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
 
-from ..core import CancelledError, SparseAnnotateError, VolumeGeometry, Watch, WorkerError
+from ..core import BadInputError, CancelledError, SparseAnnotateError, VolumeGeometry, Watch, WorkerError
+from ..core.cohort_layout import CARD_FILE
 from ..core.errors import BusyError, FileWriteError
 from ..core.images import read_image, write_image
 from ..core.messages import _, counted
 from ..core.origin import run_fingerprint
-from ..core.strict_json import from_plain, to_plain
-from ..remote.cohort_copy import files_of_run
-from ..remote.host_files import Content, KnownHashes
+from ..core.strict_json import from_plain, to_plain, to_text
+from ..remote.host_files import Content, KnownHashes, content_of
 from ..remote.hosts import Host, host_named
-from ..remote.requests_there import CopyingNotAllowedError, HostSession, TextHere, on_host
+from ..remote.requests_there import CopyingNotAllowedError, HostSession
 from ..remote.ssh_errors import ConnectionLostError
 from ..runs.run_folder import RunFolder
 from .label_image_request import LabeledImage, LabelImageRequest
@@ -28,7 +28,7 @@ from .prediction_options import PredictionOptions
 from .scan_predictor import LabeledScan
 
 _STAGES = (1.0, 8.0, 1.0)  # of a scan: copying there, work, copying back
-_SCAN, _RESULTS = "scan", "results"
+_SCAN, _RESULTS, _RUN = "scan", "results", "runs/run"
 
 
 class HostTroubleError(WorkerError):
@@ -61,7 +61,7 @@ class PredictorOnHost:
         if not is_allowed:
             raise CopyingNotAllowedError(first_use_sentence(known, run, scans))
         self._options, self._device = options, device
-        self._run = f"runs/{run.name}"
+        self._run = run
         self._session = HostSession(known, is_allowed)
         # Others may label with the same run: its files are there once, and in use by one of us at a time.
         content = hashlib.sha256(f"scans {run_fingerprint(run.path)}".encode()).hexdigest()
@@ -80,16 +80,18 @@ class PredictorOnHost:
         except BusyError as error:
             raise BusyError(
                 _(
-                    "Another window or computer is labeling scans with this run on the host '{host}'. Wait until it "
-                    "has finished, then try again."
+                    "Another window or computer is labeling scans with this run on the host '{host}', or a connection "
+                    "of yours broke less than a minute ago. Wait until it has finished, then try again."
                 ).format(host=self._session.host.name)
             ) from error
-        contents: dict[str, Content] = {}
-        for path in files_of_run(run.path):
-            contents[f"{self._run}/{path.relative_to(run.path).as_posix()}"] = hashes.content(path, watch)
+        # Nobody there needs to know the cases that it has learned from.
+        card = to_text(replace(run.card(), cases=(), image_marks=(), notes=()), indent=2).encode("utf-8")
+        contents: dict[str, Content] = {f"{_RUN}/{CARD_FILE}": content_of(card)}
+        for path in sorted([*run.path.glob("*/weights.safetensors"), *run.path.glob(f"*/{CARD_FILE}")]):
+            contents[f"{_RUN}/{path.relative_to(run.path).as_posix()}"] = hashes.content(path, watch)
         self._empty()
-        files.send(self._area, contents, (), tuple(contents), watch)
-        self._ask((), watch)  # also says what is wrong with the options, before any scan is copied
+        files.send(self._area, contents, (), tuple(contents), watch.quiet())
+        self._ask((), watch.quiet())  # also says what is wrong with the options, before any scan is copied
 
     def predict(self, image: np.ndarray, geometry: VolumeGeometry, watch: Watch) -> LabeledScan:
         """As `ImagePredictor.predict`.
@@ -101,10 +103,14 @@ class PredictorOnHost:
             with tempfile.TemporaryDirectory() as folder:
                 names = self._send(image, geometry, Path(folder), sending)
                 done = self._ask(names, working)
+                if done.problem:
+                    raise BadInputError(self._told(done.problem))
                 found = self._fetch(done, geometry, Path(folder), fetching)
-        finally:
+        except BaseException:
             with suppress(SparseAnnotateError):
                 self._empty()
+            raise
+        self._empty()
         return LabeledScan(found["labels"], found.get("entropy"), found.get("disagreement"), done.notes)
 
     def _send(self, image: np.ndarray, geometry: VolumeGeometry, folder: Path, watch: Watch) -> list[str]:
@@ -122,7 +128,7 @@ class PredictorOnHost:
         area = files.path(self._area)
         options = {one.name: getattr(self._options, one.name) for one in fields(PredictionOptions)}
         asked = LabelImageRequest(
-            run=f"{area}/{self._run}",
+            run=f"{area}/{_RUN}",
             output=f"{area}/{_RESULTS}",
             images=tuple(f"{area}/{name}" for name in images),
             device=self._device,
@@ -130,13 +136,21 @@ class PredictorOnHost:
         )
         try:
             plain = self._session.worker(watch).call("label_image", to_plain(asked), watch)
+        except (CancelledError, ConnectionLostError):
+            self._session.await_worker()
+            raise
         except SparseAnnotateError as error:
             self._session.await_worker()
-            named = on_host(self._session.host, error, TextHere(area, Path()).text)
-            if named is error or images:
-                raise named from error
-            raise HostTroubleError(named.message) from error
+            # A process that ended may have had too little memory for this scan only.
+            is_of_scan = bool(images) and not self._session.worker(watch).is_running
+            raise (WorkerError if is_of_scan else HostTroubleError)(self._told(error.message)) from error
         return from_plain(plain, LabeledImage, _("the answer of '{host}'").format(host=self._session.host.name))
+
+    def _told(self, message: str) -> str:
+        """A message of the host, with its name, and with that of the run, which is not known there."""
+        name = self._session.host.name
+        message = message.replace("'run'", f"'{self._run.name}'")
+        return message if name in message else _("On '{host}': {problem}").format(host=name, problem=message)
 
     def _fetch(self, done: LabeledImage, geometry: VolumeGeometry, folder: Path, watch: Watch) -> dict[str, np.ndarray]:
         files = self._session.files
@@ -153,9 +167,11 @@ class PredictorOnHost:
         return found
 
     def _empty(self) -> None:
+        """Remove the scan and its results there, and what of it has arrived; the host also does when we are gone."""
         files = self._session.files
         if files.holds(self._area):
-            files.ask("empty", area=self._area, names=[_SCAN, _RESULTS])
+            with _trouble():
+                files.ask("pass_through", area=self._area, names=[_SCAN, _RESULTS])
 
     def close(self) -> None:
         """Leave the host."""
@@ -169,9 +185,9 @@ def first_use_sentence(host: Host, run: RunFolder, scans: Sequence[Path]) -> str
     size = sum(path.stat().st_size for path in scans if path.is_file()) / 1e6
     return _(
         "Scans are copied to the host '{host}' only if you allow it. This would copy to the folder '{folder}' there: "
-        "{scans} ({size:.1f} MB), one after another, which are removed there once they are labeled, and the run "
-        "'{run}'. Headers that say more than how voxels lie in space, DICOM headers, and names of files are not "
-        "copied. To allow it, add '--allow-copying'."
+        "{scans} ({size:.1f} MB), one after another, which are removed there once they are labeled, and the models "
+        "of the run '{run}' with the names of its structures. Headers that say more than how voxels lie in space, "
+        "DICOM headers, and names of files and cases are not copied. To allow it, add '--allow-copying'."
     ).format(
         host=host.name,
         folder=host.folder,

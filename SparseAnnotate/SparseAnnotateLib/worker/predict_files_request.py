@@ -24,7 +24,7 @@ from .prediction_options import PredictionOptions
 from .prediction_warnings import DifferenceWarnings, warn_of_flips
 from .results_folder import DEFAULT_FORMAT, ResultRecord, ResultsFolder, format_ending
 from .scan_channels import ScanChannels
-from .scan_predictor import MakePredictor, PredictorHere, ScanPredictor
+from .scan_predictor import NO_MEMORY, MakePredictor, PredictorHere, ScanPredictor
 
 RecordOf = Callable[[Path, KeptFingerprint], ResultRecord]
 """Gives the record of a scan with this fingerprint."""
@@ -178,8 +178,7 @@ class _Labeler:
         except SparseAnnotateError as error:
             return ScanResult(name, str(path), "", "failed", problem=error.message)
         except MemoryError:
-            problem = _("There is not enough memory for this scan.")
-            return ScanResult(name, str(path), "", "failed", problem=problem)
+            return ScanResult(name, str(path), "", "failed", problem=NO_MEMORY)
         return ScanResult(name, str(path), str(written), "labeled", round(time.monotonic() - start, 3), notes)
 
     def _label(self, name: str, path: Path, watch: Watch) -> tuple[Path, tuple[str, ...]]:

@@ -10,9 +10,12 @@ from typing import Protocol
 import numpy as np
 
 from ..core import VolumeGeometry, Watch
+from ..core.messages import _
 from ..runs.run_folder import RunFolder
 from .packages import require_packages
 from .prediction_options import PredictionOptions, clean_up_of
+
+NO_MEMORY = _("There is not enough memory for this scan.")
 
 
 @dataclass(frozen=True, eq=False)

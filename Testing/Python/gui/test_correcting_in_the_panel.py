@@ -768,7 +768,7 @@ def test_cancel_while_a_slice_waits_to_be_initialized_leaves_it_as_it_is(filled,
 
 
 def test_an_error_of_reading_is_said_also_when_it_comes_at_once(filled, monkeypatch):
-    def fails(_volume, _result, on_read):
+    def fails(_volume, _result, on_read, *_further):
         on_read(BadInputError("It is damaged."))
 
     monkeypatch.setattr(filled.logic.panel, "read_for_correcting", fails)

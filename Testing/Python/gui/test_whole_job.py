@@ -229,7 +229,8 @@ def test_measuring_fills_the_table_and_says_what_was_saved(panel):
     assert not ui.measureButton.enabled
     reference = scene.new_segmentation("reference", (panel.labels > 0).astype(np.uint8), {1: "ball"}, volume)
     panel.idle()
-    other, its_reference = (scene.new_segmentation(name, panel.labels, {1: "ball"}, volume) for name in ("one", "two"))
+    before = panel.mrml.util.addVolumeFromArray(np.zeros(panel.labels.shape, np.int16))
+    other, its_reference = (scene.new_segmentation(name, panel.labels, {1: "ball"}, before) for name in ("one", "two"))
     scene.set_made_by(other, scene.FILL)
     rows = (LabelFigures(1, 1.0, 1.0, 0.0, 0.0, 0.0, 1.0, 1.0, None, 10**9, 10**9),)
     scene.new_figures_table("before", CaseFigures("other", rows, (), 1.0), {1: "ball"}, other, its_reference)

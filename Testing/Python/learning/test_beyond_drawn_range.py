@@ -183,7 +183,7 @@ def test_a_training_of_one_step_is_told_in_the_singular(capsys, count, words):
     models = [{"plan": {"network": "unet", "role": "3d"}, "iterations": count}]
     facts = {"run": "r", "models": models, "slices": count, "cases": ["a"] * count, "seconds": 3.0, "device": "cpu"}
     show_training({**facts, "validation_dice": None, "corrected_dice": None, "notes": []})
-    assert f"unet (3d) trained on {words} 3 s on cpu." in capsys.readouterr().out
+    assert f"unet (3d) trained on {words} on cpu." in capsys.readouterr().out
 
 
 def test_a_dice_in_words_has_a_second_figure_only_where_it_differs():

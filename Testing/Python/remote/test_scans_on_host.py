@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ import SimpleITK as sitk
 
 from small_volumes import QUICK_TRAINING, ball
 from SparseAnnotateLib.command_line.main import main
-from SparseAnnotateLib.core import Cohort, Plane, SparseAnnotation, VolumeGeometry, Watch
+from SparseAnnotateLib.core import CancelledError, Cohort, Plane, SparseAnnotation, VolumeGeometry, Watch
 from SparseAnnotateLib.core.images import read_image, read_labels, write_image
 from SparseAnnotateLib.learning.training.training_run import train
 from SparseAnnotateLib.remote import host_files
@@ -48,9 +49,9 @@ def runs(tmp_path_factory) -> dict[str, Path]:
         images = channels(0)
         write_image(folder / "t1.nrrd", images["T1"], GEOMETRY)
         further = {"T1": folder / "t1.nrrd"} if names else {}
-        cohort.add_case("a", images["FLAIR"], GEOMETRY, further=further)
+        cohort.add_case(PERSON, images["FLAIR"], GEOMETRY, further=further)
         labels = LABELS.astype(np.uint16) * 300
-        cohort.save_annotation("a", SparseAnnotation.from_slices(labels, GEOMETRY, Plane.AXIAL, range(2, 16, 3)))
+        cohort.save_annotation(PERSON, SparseAnnotation.from_slices(labels, GEOMETRY, Plane.AXIAL, range(2, 16, 3)))
         train(cohort, "r", TrainingSettings(**{**QUICK_TRAINING, "patch": (16, 16, 16), "iterations": 30}))
         found[kind] = cohort.run_folder("r")
     return found
@@ -90,6 +91,7 @@ def test_scans_are_labeled_as_here_and_nothing_of_them_stays_there(runs, gpu, tm
         scans.mkdir(exist_ok=True)
         sitk.WriteImage(image, str(scans / f"{PERSON}_{number}.nrrd"))
     write_image(scans / "uniform.nrrd", np.zeros(SHAPE, np.int16), GEOMETRY)
+    (runs["single"] / f"notes about {PERSON}.txt").write_text(PERSON)
     # It is asked before anything goes there.
     assert predicted(runs["single"], scans, tmp_path / "out", "--on", gpu.name) == 1
     asked = capsys.readouterr().err
@@ -143,26 +145,85 @@ def test_scans_of_several_channels_are_labeled_as_here(runs, gpu, tmp_path):
     assert found.any()
 
 
-def test_a_lost_connection_stops_the_labeling_and_it_can_be_continued(server, runs, gpu, tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize("moment", ["before", "copying", "working"])
+def test_a_lost_connection_stops_the_labeling_leaves_nothing_there_and_it_can_be_continued(
+    moment, server, runs, gpu, tmp_path, monkeypatch, capsys
+):
     for number in range(3):
         write_image(tmp_path / "scans" / f"{number}.nrrd", channels(number)["FLAIR"], GEOMETRY)
-    predict, count = PredictorOnHost.predict, []
+    predict, place, ask, count, cut = PredictorOnHost.predict, HostFiles.ask, PredictorOnHost._ask, [], []
 
-    def broken(self, *arguments):
+    def cut_at(here):
+        if here == moment and len(count) == 2 and not cut:
+            cut.append(1)
+            server.kill_sessions("sshd")  # the network, not what runs there
+
+    def counted(self, *arguments):
         count.append(1)
-        if len(count) == 2:
-            server.kill_sessions()
+        cut_at("before")
         return predict(self, *arguments)
 
-    monkeypatch.setattr(PredictorOnHost, "predict", broken)
+    def placed(self, method, *arguments, **more):
+        found = place(self, method, *arguments, **more)
+        if method == "receive":
+            cut_at("copying")
+        return found
+
+    def asked(self, images, watch):
+        cut_at("working")
+        return ask(self, images, watch)
+
+    monkeypatch.setattr(PredictorOnHost, "predict", counted)
+    monkeypatch.setattr(PredictorOnHost, "_ask", asked)
+    monkeypatch.setattr(HostFiles, "ask", placed)
     on_host = ("--on", gpu.name, "--allow-copying")
     assert predicted(runs["single"], tmp_path / "scans", tmp_path / "out", *on_host) == 1
     assert f"The connection to the host '{gpu.name}'" in capsys.readouterr().err
     assert len(count) == 2  # the third is not tried
     assert [path.name for path in (tmp_path / "out").glob("*.nrrd")] == ["0.nrrd"]
-    assert predicted(runs["single"], tmp_path / "scans", tmp_path / "out", *on_host, "--continue") == 0
-    assert len(count) == 4
+    deadline = time.monotonic() + 30
+    while left_there(gpu) and time.monotonic() < deadline:
+        time.sleep(0.1)
     assert left_there(gpu) == []
+    if moment == "working":
+        assert predicted(runs["single"], tmp_path / "scans", tmp_path / "out", *on_host, "--continue") == 0
+        assert len(count) == 4
+
+
+def test_cancel_while_a_scan_is_copied_leaves_nothing_there(runs, gpu, monkeypatch):
+    predictor = PredictorOnHost(gpu.name, True, RunFolder(runs["single"]), PredictionOptions(), "cpu", [], Watch())
+    watch, ask = Watch(), HostFiles.ask
+
+    def cancelled(self, method, *arguments, **more):
+        found = ask(self, method, *arguments, **more)
+        if method == "receive":
+            watch.cancel()
+        return found
+
+    monkeypatch.setattr(HostFiles, "ask", cancelled)
+    with pytest.raises(CancelledError):
+        predictor.predict(channels(0)["FLAIR"], GEOMETRY, watch)
+    assert left_there(gpu) == []
+    predictor.close()
+
+
+def test_what_cannot_be_written_there_stops_the_labeling(runs, gpu, tmp_path, capsys, monkeypatch):
+    for number in range(2):
+        write_image(tmp_path / "scans" / f"{number}.nrrd", channels(number)["FLAIR"], GEOMETRY)
+    send = PredictorOnHost._send
+
+    def blocked(self, *arguments):
+        names = send(self, *arguments)
+        (Path(gpu.folder) / self._area / "results").write_text("in the way")
+        return names
+
+    monkeypatch.setattr(PredictorOnHost, "_send", blocked)
+    on_host = ("--on", gpu.name, "--allow-copying")
+    assert predicted(runs["single"], tmp_path / "scans", tmp_path / "out", *on_host) == 1
+    said = capsys.readouterr().err
+    assert f"On '{gpu.name}'" in said
+    assert str(Path(gpu.folder)) in said
+    assert "not labeled" not in said
 
 
 def test_options_that_the_run_cannot_use_are_said_once_before_a_scan_is_copied(runs, gpu, tmp_path, capsys):
@@ -173,6 +234,7 @@ def test_options_that_the_run_cannot_use_are_said_once_before_a_scan_is_copied(r
     said = capsys.readouterr().err
     assert said.count("cannot predict with final") == 1
     assert "not labeled" not in said
+    assert "The run 'r' has" in said
 
 
 def test_two_do_not_use_one_run_there_at_the_same_time(runs, gpu, tmp_path, capsys, monkeypatch):

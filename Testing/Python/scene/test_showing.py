@@ -167,19 +167,26 @@ def test_figures_of_a_segmentation_that_was_changed_since_are_not_found(mrml, vi
 def test_batched_iou_is_over_the_volumes_whose_results_were_made_alike(mrml, views):
     from SparseAnnotateLib import scene
 
-    (first, reference, _), (second, *_), (third, *_) = (
-        measured(mrml, views[0], both, either) for both, either in ((10, 20), (90, 100), (1, 1000))
+    others = [views[0], *(mrml.util.addVolumeFromArray(np.zeros((5, 6, 7), np.int16)) for _ in range(2))]
+    (first, *_), (second, *_), (third, *_) = (
+        measured(mrml, volume, both, either)
+        for volume, both, either in zip(others, (1234567, 90, 1), (2345678, 100, 1000), strict=True)
     )
     assert scene.batched_iou(first) == (0, {})
     for result, kind in ((first, "run 1"), (second, "run 1"), (third, "fill")):
         scene.set_made_by(result, kind)
-    assert scene.batched_iou(first) == (2, {"liver": 100 / 120})
+    assert scene.batched_iou(first) == (2, {"liver": 1234657 / 2345778})
     assert scene.batched_iou(third) == (1, {"liver": 1 / 1000})
-    # A volume counts once, with what was measured last, and not at all after a change.
+    # A volume counts once, with what was measured last, also against the reference of another person.
     rows = (LabelFigures(1, 0.5, 0.4, 1.0, 2.0, 1.0, 1.5, 2.5, None, 15, 20),)
-    scene.new_figures_table("again", CaseFigures("a", rows, (), 0.75), {1: "liver"}, first, reference)
+    another = scene.new_segmentation("another", np.ones((5, 6, 7), np.uint8), {1: "liver"}, views[0])
+    scene.new_figures_table("again", CaseFigures("a", rows, (), 0.75), {1: "liver"}, first, another)
     assert scene.batched_iou(second) == (2, {"liver": 105 / 120})
-    mrml.util.updateSegmentBinaryLabelmapFromArray(np.ones((5, 6, 7), np.uint8), second, "liver", views[0])
+    # Not after a change, and not a table of a version without counts.
+    mrml.util.updateSegmentBinaryLabelmapFromArray(np.ones((5, 6, 7), np.uint8), second, "liver", others[1])
+    assert scene.batched_iou(first) == (1, {"liver": 15 / 20})
+    scene.set_made_by(third, "run 1")
+    mrml.util.getNodesByClass("vtkMRMLTableNode")[2].GetTable().RemoveColumnByName("Union (voxels)")
     assert scene.batched_iou(first) == (1, {"liver": 15 / 20})
 
 
