@@ -108,7 +108,7 @@ class PanelSession:
         """Slices and time spent on drawing so far."""
         if self._effort is None:
             cohort, plane = self.cohort_worklist(), (self.planes or ["axial"])[0]
-            self._effort = self.logic.panel.effort(cohort.volumes, plane, cohort.ledgers)
+            self._effort = self.logic.panel.effort(cohort, plane)
         return self._effort
 
     @property

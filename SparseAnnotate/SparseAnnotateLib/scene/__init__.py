@@ -32,6 +32,7 @@ from .channel_volumes import (
     is_further_channel,
     remove_resampled,
     set_channels,
+    volumes_to_draw_on,
 )
 from .confidence import (
     confidence_of,
@@ -308,6 +309,7 @@ __all__ = [
     "volume_of",
     "volumes_of_scene",
     "volumes_shown",
+    "volumes_to_draw_on",
     "voxel_stamp",
     "watch_layers",
     "watch_names",

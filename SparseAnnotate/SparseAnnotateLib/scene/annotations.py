@@ -24,7 +24,7 @@ from .corrections_store import corrections_mark, corrections_of, knows_of_correc
 from .labels_in_pieces import collecting_labels
 from .ledger_store import ledger_text, store_ledger, stored_ledger
 from .modality import modality_of
-from .node_stamps import voxel_stamp
+from .node_stamps import drawing_stamp, voxel_stamp
 from .opened_case import OpenedCase, note_agreement, opened_case, require_all_structures, require_same_image
 from .segmentation_layers import segment_ids
 from .segmentation_nodes import geometry_problem, labels_of, segment_names, structure_names
@@ -147,6 +147,22 @@ def ledger_of(volume_node) -> Ledger:
     """The ledger of a volume: its recommended, drawn, empty and skipped slices."""
     segmentation = annotated_segmentation(volume_node)
     return stored_ledger(segmentation, volume_node) if segmentation is not None else Ledger()
+
+
+def ledger_stamp(volume_node) -> tuple | None:
+    """A value that changes with all that `ledger_of` reads, and with the volume's grid.
+
+    None when that cannot be told: for frames of a sequence, and while a node does not report its changes. Then the
+    ledger must be read again.
+    """
+    if volume_node.GetDisableModifiedEvent() or frame_of(volume_node) is not None:
+        return None
+    segmentation = volume_node.GetNodeReference(_SEGMENTATION_ROLE)
+    if segmentation is None:
+        image = volume_node.GetImageData()
+        return (volume_node.GetMTime(), image.GetMTime()) if image is not None else None
+    # Without this reference another volume decides whether it is a clone.
+    return drawing_stamp(segmentation, volume_node) if volume_node.GetNodeReferenceID(_SELF_ROLE) else None
 
 
 def annotation_of(

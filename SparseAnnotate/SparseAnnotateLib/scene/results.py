@@ -21,7 +21,9 @@ from .annotations import annotated_segmentation, case_of
 from .channel_references import channels_checksum
 from .confidence import confidence_of, hide_confidence
 from .corrections_store import corrections_mark
+from .kept_results import KeptResults
 from .modality import modality_of
+from .node_stamps import node_times
 from .opened_case import opened_case
 from .segmentation_nodes import labels_of
 from .sequence_frames import frame_of
@@ -194,12 +196,24 @@ def results_of(volume_node) -> list:
     """All results in the scene for a volume, and for the frame that it shows, oldest first."""
     frame = frame_of(volume_node)
     shown = str(frame) if frame else ""
-    nodes = slicer.util.getNodesByClass("vtkMRMLSegmentationNode")
-    found = [node for node in nodes if made_by(node) is not None and volume_of(node) is volume_node]
+    # Where a volume was removed, its results do not refer to it any more, though they have not changed.
+    found = [node for node in _results_in_scene() if volume_of(node) is volume_node]
     if not shown:
         return found
     origins = [(node, _origin_of(node)) for node in found]
     return [node for node, origin in origins if origin is None or origin.frame == shown]
+
+
+_PLACES: KeptResults[list[int]] = KeptResults()  # not the nodes, which would outlive their scene
+
+
+def _results_in_scene() -> list:
+    """The results for all volumes; looked for again when any segmentation has changed."""
+    nodes = slicer.util.getNodesByClass("vtkMRMLSegmentationNode")
+    places = _PLACES.of(
+        None, node_times(nodes), lambda: [place for place, node in enumerate(nodes) if made_by(node) is not None]
+    )
+    return [nodes[place] for place in places]
 
 
 def exporting_fill(cohort: Cohort, volume_node, annotation: SparseAnnotation, values: Mapping[str, int]) -> Iterator:
