@@ -68,6 +68,7 @@ from .node_names import watch_names
 from .node_stamps import voxel_stamp
 from .opened_case import (
     OpenedCase,
+    frame_problem,
     note_added_channels,
     opened_case,
     opened_volumes,
@@ -199,6 +200,7 @@ __all__ = [
     "figures_of",
     "finding_changed",
     "finding_unmarked",
+    "frame_problem",
     "further_channels",
     "geometry_of",
     "geometry_problem",

@@ -25,7 +25,14 @@ from .labels_in_pieces import collecting_labels
 from .ledger_store import ledger_text, store_ledger, stored_ledger
 from .modality import modality_of
 from .node_stamps import drawing_stamp, voxel_stamp
-from .opened_case import OpenedCase, note_agreement, opened_case, require_all_structures, require_same_image
+from .opened_case import (
+    OpenedCase,
+    frame_problem,
+    note_agreement,
+    opened_case,
+    require_all_structures,
+    require_same_image,
+)
 from .segmentation_layers import segment_ids
 from .segmentation_nodes import geometry_problem, labels_of, segment_names, structure_names
 from .sequence_frames import Frame, frame_of
@@ -433,15 +440,9 @@ def _exporting_opened(
                 "cohort folder, or work on a clone of the volume, which is a case of its own."
             ).format(volume=volume_node.GetName(), folder=opened.folder, other=cohort.folder)
         )
-    frame = frame_of(volume_node)
-    if frame is not None:
-        raise BadInputError(
-            _(
-                "The volume '{volume}' of the case '{case}' now shows the {frame}. Each frame is a case of its own, so "
-                "nothing drawn on it is written into '{folder}'. Take the volume out of the sequence browser to go on "
-                "with the case; to draw on frames, add them to the cohort as images."
-            ).format(volume=volume_node.GetName(), case=opened.case, frame=str(frame), folder=opened.folder)
-        )
+    problem = frame_problem(volume_node)
+    if problem is not None:
+        raise BadInputError(problem)
     segmentation = annotated_segmentation(volume_node)
     if segmentation is None:
         raise BadInputError(
