@@ -77,6 +77,14 @@ def annotated_segmentation(volume_node, create: bool = False):
     return node
 
 
+def annotated_among(volume_nodes: Iterable, segmentation_nodes: Iterable) -> set:
+    """Those of some segmentations in which slices of the volumes are drawn."""
+    among = set(segmentation_nodes)
+    # Of hundreds of volumes, few refer to any of them.
+    near = [v for v in volume_nodes if v.GetNodeReference(_SEGMENTATION_ROLE) in among or frame_of(v) is not None]
+    return among & {annotated_segmentation(node) for node in near}
+
+
 def _owner(volume_node, frame: Frame | None):
     """The node that refers to the drawing: for a frame the sequence, as several volume nodes may show the frame."""
     return volume_node if frame is None else frame.sequence

@@ -17,7 +17,7 @@ from ..core.planes import slice_layer
 from ..core.slab_writing import written_in_slabs
 from ..core.strict_json import parse_json, to_text
 from ..core.voxel_values import values_in
-from .annotations import annotated_segmentation, case_of
+from .annotations import annotated_among, annotated_segmentation, case_of
 from .channel_references import channels_checksum
 from .confidence import confidence_of, hide_confidence
 from .corrections_store import corrections_mark
@@ -259,7 +259,7 @@ def show_only_volume(volume_node, volume_nodes: Sequence) -> None:
     nodes = [node for node in slicer.util.getNodesByClass("vtkMRMLSegmentationNode") if _shows(node) or node in wanted]
     known = set(volume_nodes)
     # Not through their reference geometry: a segmentation may have been made on another volume of the same grid.
-    drawn = wanted | {annotated_segmentation(v) for v in known}
+    drawn = wanted | annotated_among(volume_nodes, nodes)
     for node in nodes:
         if node not in drawn and (made_by(node) is None or volume_of(node) not in known):
             continue
