@@ -143,7 +143,7 @@ class PropagationInterpolator(GapInterpolator):
     def _trained(self, image: np.ndarray, number: int, axis: int, watch: Watch) -> SliceMatcher:
         from .slice_matcher import PropagationSettings, train_matcher
 
-        volume = np.moveaxis(self._normalised(image, number), axis, 0)
+        volume = np.moveaxis(self._normalised(image, number, watch), axis, 0)
         return train_matcher([lambda: volume], self._settings or PropagationSettings(), watch)
 
     def _prepare(self, annotation: SparseAnnotation, drawn: DrawnSlices, image: np.ndarray | None) -> np.ndarray:
@@ -153,12 +153,12 @@ class PropagationInterpolator(GapInterpolator):
         number = self._own[2] if is_own and self._own is not None else _number_of(image, drawn.main)
         return drawn.main.moved(self._normalised(image, number))
 
-    def _normalised(self, image: np.ndarray, number: int) -> np.ndarray:
+    def _normalised(self, image: np.ndarray, number: int, watch: Watch | None = None) -> np.ndarray:
         """A channel of an image, (K, J, I) float16."""
         from ..data.training_cases import normalise
 
         channel = image if image.ndim == 3 else image[number]
-        return normalise(channel, "percentile", self._ct if number == 0 else None)
+        return normalise(channel, "percentile", self._ct if number == 0 else None, watch)
 
     def _fill_gap(
         self, drawn: DrawnSlices, gap: Gap, prepared, out: np.ndarray, confidence: np.ndarray, watch: Watch
@@ -320,7 +320,7 @@ def trained_propagation(
             return PropagationInterpolator(matcher.to(chosen_device(settings.device).device).eval(), ct=ct)
         except RunError:
             Path(path).unlink()
-    volumes = [_mapped(cohort, name, axis, number, ct) for name, (axis, number) in seen.items()]
+    volumes = [_mapped(cohort, name, axis, number, ct, watch) for name, (axis, number) in seen.items()]
     matcher = train_matcher(volumes, settings, watch)
     save_weights(path, matcher)
     return PropagationInterpolator(matcher, ct=ct)
@@ -338,11 +338,11 @@ def _number_in(cohort: Cohort, name: str, main: DrawnStack) -> int:
     return channel_of_most([image, *(cohort.channel_image(name, channel, geometry) for channel in further)], main)
 
 
-def _mapped(cohort: Cohort, name: str, axis: int, number: int, ct: CtScale | None):
+def _mapped(cohort: Cohort, name: str, axis: int, number: int, ct: CtScale | None, watch: Watch | None):
     from ..data.training_cases import normalised_image
 
     geometry = cohort.geometry(name)
     place, _ = geometry.to_standard_slice(axis, 0)
     channels = cohort.channels[:1] if number == 0 else [list(cohort.channel_paths(name))[number]]
     scales = {(*channels, "")[0]: ct} if ct is not None and number == 0 else {}
-    return lambda: np.moveaxis(normalised_image(cohort, name, "percentile", channels, scales), place, 0)
+    return lambda: np.moveaxis(normalised_image(cohort, name, "percentile", channels, scales, watch), place, 0)
