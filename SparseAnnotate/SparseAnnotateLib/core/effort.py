@@ -17,14 +17,15 @@ class Effort:
     Attributes:
         drawn: decided slices. to_do: slices still to be drawn.
         all_slices: how many slices would have to be drawn without this program: all of one plane in each volume.
-        seconds: time spent. seconds_per_slice: mean over the decided slices that were timed; None when none was.
+        seconds: time spent. timed, timed_seconds: the decided slices that were timed, and the time spent on them.
     """
 
     drawn: int
     to_do: int
     all_slices: int
     seconds: float
-    seconds_per_slice: float | None
+    timed: int
+    timed_seconds: float
 
     @classmethod
     def of(cls, ledgers: Iterable[tuple[Ledger, VolumeGeometry]], plane: Plane = Plane.AXIAL) -> Effort:
@@ -43,7 +44,18 @@ class Effort:
             timed += [entry.seconds for entry in decided if entry.seconds > 0]
             most = max(Plane, key=lambda other: len(ledger.indices(other))) if decided else plane
             everything += most.slice_count(geometry)
-        return cls(drawn, to_do, everything, seconds, sum(timed) / len(timed) if timed else None)
+        return cls(drawn, to_do, everything, seconds, len(timed), sum(timed))
+
+    @classmethod
+    def together(cls, efforts: Iterable[Effort]) -> Effort:
+        """The effort for several sets of volumes that have no volume in common."""
+        counted = [(e.drawn, e.to_do, e.all_slices, e.seconds, e.timed, e.timed_seconds) for e in efforts]
+        return cls(*(sum(column) for column in zip(*counted, strict=True))) if counted else cls.of([])
+
+    @property
+    def seconds_per_slice(self) -> float | None:
+        """Mean over the decided slices that were timed; None when none was."""
+        return self.timed_seconds / self.timed if self.timed else None
 
     @property
     def saved_slices(self) -> int:

@@ -90,7 +90,7 @@ class ChannelRows:
             row.name.readOnly = bool(fixed) and number < self._kept
 
     def _names_of_others(self, volume) -> tuple[str, ...]:
-        others = (node for node in self._session.logic.panel.volumes() if node is not volume)
+        others = (node for node in self._session.all_volumes if node is not volume)
         return next((names for names in map(self._channels.names, others) if names), ())
 
     def _append(self, name: str, node=None, is_chosen: bool = False) -> None:

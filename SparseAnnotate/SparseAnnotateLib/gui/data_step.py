@@ -75,7 +75,7 @@ class DataStep(Step):
 
     def refresh(self) -> None:
         session = self.session
-        volumes = self.logic.panel.volumes()
+        volumes = session.all_volumes
         known, self._known = self._known, {node.GetID() for node in volumes}
         watched = [*volumes, *(node for volume in volumes for node in self.logic.channels(volume).values())]
         if self._watched != {node.GetID() for node in watched}:

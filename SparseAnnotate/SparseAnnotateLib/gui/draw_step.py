@@ -212,7 +212,7 @@ class DrawStep(Step):
         self.painting.watch(drawing if segmentation is drawing else None)
         if volume is not self._volume_shown:
             self._volume_shown = volume
-            self.logic.panel.show_only_volume(volume, self.logic.panel.volumes())
+            self.logic.panel.show_only_volume(volume, self.session.all_volumes)
             self.show_volume()
         self.session.enable(self.ui.editorFrame, None if segmentation is not None else _("Recommend slices first."))
 

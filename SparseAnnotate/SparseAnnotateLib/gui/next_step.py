@@ -35,7 +35,7 @@ def next_step(panel) -> NextStep:
     if logic.isBusy:
         return NextStep(_("Working in the background. You can keep drawing."), "", panel.train)
     if volume is None:
-        if logic.panel.volumes():
+        if session.all_volumes:
             return NextStep(_("Check the volumes to work on."), _("Show"), panel.data)
         return NextStep(_("Load a volume to begin."), _("Add data ..."), None, slicer.util.openAddDataDialog)
     if panel.data.problem:

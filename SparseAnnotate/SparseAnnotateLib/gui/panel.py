@@ -232,19 +232,23 @@ class Panel:
         self._is_refreshing = True
         self.session.invalidate_cache()
         try:
-            for step in self.steps.values():
-                # An unusable volume is reported, but must not keep the other steps from being shown.
-                self.session.attempt(step.refresh, keep_message=True)
-                self.session.attempt(step.show_title, keep_message=True)
-            if self.session.problems:
-                self.session.say(self.session.problems[0], is_error=True)
-            self.session.attempt(self.logic.panel.hide_orphaned_overlays, keep_message=True)
-            self.session.attempt(self._show_next, keep_message=True)
-            correcting = self.draw.correcting
-            can_cancel = self.logic.isBusy or correcting.is_following or correcting.is_reading
-            self.session.enable(self.ui.cancelButton, None if can_cancel else _("Nothing is running."))
+            with self.session.asking_once():
+                self._show_all()
         finally:
             self._is_refreshing = False
+
+    def _show_all(self) -> None:
+        for step in self.steps.values():
+            # An unusable volume is reported, but must not keep the other steps from being shown.
+            self.session.attempt(step.refresh, keep_message=True)
+            self.session.attempt(step.show_title, keep_message=True)
+        if self.session.problems:
+            self.session.say(self.session.problems[0], is_error=True)
+        self.session.attempt(self.logic.panel.hide_orphaned_overlays, keep_message=True)
+        self.session.attempt(self._show_next, keep_message=True)
+        correcting = self.draw.correcting
+        can_cancel = self.logic.isBusy or correcting.is_following or correcting.is_reading
+        self.session.enable(self.ui.cancelButton, None if can_cancel else _("Nothing is running."))
 
     def _show_progress(self, progress: Progress) -> None:
         self.train.show_progress(progress)

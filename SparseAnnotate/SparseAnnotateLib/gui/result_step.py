@@ -83,7 +83,7 @@ class ResultStep(Step):
         """
         is_here = self.node in nodes
         if any(node is not self.node for node in nodes):
-            self.logic.panel.show_only_volume(self.session.volume, self.logic.panel.volumes())
+            self.logic.panel.show_only_volume(self.session.volume, self.session.all_volumes)
         if is_here:
             self.logic.panel.show_only(self.node)
             self.show_overlay()

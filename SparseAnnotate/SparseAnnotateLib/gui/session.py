@@ -39,6 +39,7 @@ class PanelSession:
         self.parameters: Any = None  # Slicer's parameter node wrapper has no types
         self._effort = self._cohort = self._earlier = None
         self._runs: list | None = None
+        self._answers: dict[tuple, Any] | None = None
         self._is_keeping_ledgers = False
         self._pending: list[Callable[[], None]] = []
         ui.progressBar.maximum = _PROGRESS_STEPS
@@ -108,7 +109,7 @@ class PanelSession:
         """Slices and time spent on drawing so far."""
         if self._effort is None:
             cohort, plane = self.cohort_worklist(), (self.planes or ["axial"])[0]
-            self._effort = self.logic.panel.effort(cohort.volumes, plane, cohort.ledgers)
+            self._effort = self.logic.panel.effort(cohort, plane)
         return self._effort
 
     @property
@@ -118,7 +119,33 @@ class PanelSession:
 
     def latest_result(self, of_run: bool | None = None):
         """The latest fill, or result of a model, of the active volume, or of either kind; None if there is none."""
-        return self.logic.panel.latest_result(self.volume, of_run) if self.volume is not None else None
+        volume = self.volume
+        if volume is None:
+            return None
+        return self._asked_once(("result", of_run), lambda: self.logic.panel.latest_result(volume, of_run))
+
+    @property
+    def all_volumes(self) -> list:
+        """The volumes of the scene that can be drawn on, checked or not."""
+        return list(self._asked_once(("volumes",), self.logic.panel.volumes))
+
+    @contextmanager
+    def asking_once(self) -> Iterator[None]:
+        """Context of what only shows the scene: what several steps ask of all nodes is asked once."""
+        self._answers = {}
+        try:
+            yield
+        finally:
+            self._answers = None
+
+    def _asked_once(self, what: tuple, ask: Callable[[], Any]) -> Any:
+        if self._answers is None:
+            return ask()
+        # While it is shown, another volume may be chosen, and an overlay be made.
+        key = what, self.volume, slicer.mrmlScene.GetNumberOfNodes()
+        if key not in self._answers:
+            self._answers[key] = ask()
+        return self._answers[key]
 
     # --- messages -------------------------------------------------------------------------------------------------
 

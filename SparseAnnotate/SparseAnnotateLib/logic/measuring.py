@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from .. import scene
-from ..core import BadInputError, CaseFigures, Effort, LabelFigures, Ledger, Plane, Progress, compare_labels
+from ..core import BadInputError, CaseFigures, LabelFigures, Progress, compare_labels
 from ..core.messages import _
 from ..core.slab_writing import written_in_slabs
 from .session import Session, Waiting
@@ -74,14 +73,6 @@ def evaluate(result_node, reference_node, volume_node) -> CaseFigures:
     reference = scene.labels_of(reference_node, volume_node, values)
     geometry = scene.geometry_of(volume_node)
     return compare_labels(volume_node.GetName(), result, reference, geometry, list(values.values()))
-
-
-def effort_of(volume_nodes: Sequence, plane: Plane, ledgers: Sequence[Ledger] | None = None) -> Effort:
-    """Slices and seconds spent on the volumes, and saved; see `Effort.of`. `ledgers`: of the volumes, if at hand."""
-    if ledgers is None:
-        ledgers = [scene.ledger_of(node) for node in volume_nodes]
-    geometries = [scene.geometry_of(node) for node in volume_nodes]
-    return Effort.of(zip(ledgers, geometries, strict=True), plane)
 
 
 def _common_labels(result_node, reference_node) -> dict[str, int]:

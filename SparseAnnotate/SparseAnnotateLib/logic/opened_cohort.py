@@ -35,7 +35,7 @@ class CohortCase:
     Attributes:
         name: of the case. volumeNode: its volume; None while it has not been opened.
         drawn, toDo: how many of its slices are drawn or empty, and to do.
-        problem: why its ledger cannot be read, as a message; '' if it can.
+        problem: why its ledger cannot be read, or is that of a frame that its volume shows, as a message; '' if it can.
         slices: those to do of a case that has not been opened.
     """
 
@@ -198,7 +198,8 @@ class OpenedCohort:
     def _volumes(self) -> dict[str, Any]:
         """The opened volumes of the cohort folder by the name of their case."""
         nodes = scene.opened_volumes(str(self._session.cohort_folder)).values()
-        return {scene.case_of(node): node for node in nodes}
+        found = ((scene.opened_case(node), node) for node in nodes)
+        return {opened.case: node for opened, node in found if opened is not None}
 
     def _is_pending(self, node) -> bool:
         # A volume that is not known was loaded with a scene: whether it agrees with the folder, writing shows.
@@ -248,7 +249,11 @@ class OpenedCohort:
         yield from importing("SimpleITK")
         opened, number_of_scene = self._volumes(), self._scene
         for number, name in enumerate(names):
-            if name in opened or self._scene != number_of_scene:
+            if self._scene != number_of_scene:
+                continue
+            if name in opened:
+                problem = scene.frame_problem(opened[name])
+                self.notes += [problem] if problem is not None else []
                 continue
             yield Progress(number / len(names), _("opening '{case}'").format(case=name))
             hold = CaseHold(cohort.state_folder, name)
@@ -303,6 +308,9 @@ class OpenedCohort:
 
     def _case(self, cohort: Cohort, name: str, node) -> CohortCase:
         if node is not None:
+            problem = scene.frame_problem(node)
+            if problem is not None:
+                return CohortCase(name, node, 0, 0, problem)
             try:
                 ledger = scene.ledger_of(node)
             except SparseAnnotateError as error:

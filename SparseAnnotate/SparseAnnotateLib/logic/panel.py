@@ -11,7 +11,7 @@ import slicer
 
 from .. import scene
 from ..client import Job
-from ..core import BadInputError, Effort, Ledger, Plane, Progress, SliceState, SparseAnnotateError, VolumeGeometry
+from ..core import BadInputError, Effort, Plane, Progress, SliceState, SparseAnnotateError, VolumeGeometry
 from ..core.messages import _
 from ..runs.run_list import RunSummary
 from ..selection import PlanSettings, SelectionSettings
@@ -24,7 +24,7 @@ from .dicom_export import DicomExport
 from .environment import Environment
 from .hosts import Hosts
 from .live_learning import LiveLearning, SliceSuggestion
-from .measuring import Measuring, effort_of
+from .measuring import Measuring
 from .modelling import Modelling
 from .opened_cohort import CohortCase, OpenedCohort
 from .recommending import Recommending
@@ -112,9 +112,7 @@ class PanelLogic:
 
     def volumes(self) -> list:
         """Volumes of the scene that can be drawn on; excludes the confidences of results."""
-        found = [node for node in scene.volumes_of_scene() if not scene.is_confidence(node)]
-        further = scene.cases_of_channels()
-        return [node for node in found if node.GetID() not in further]
+        return scene.volumes_to_draw_on()
 
     def show_volume(self, volume_node) -> None:
         """Show a volume in all slice views; views that showed another volume are rotated and fitted to it."""
@@ -472,9 +470,9 @@ class PanelLogic:
         nothing = False
         return sum(int((now.get(name, nothing) ^ before.get(name, nothing)).sum()) for name in {*now, *before})
 
-    def effort(self, volume_nodes: Sequence, plane: str = "axial", ledgers: Sequence[Ledger] | None = None) -> Effort:
-        """Slices and seconds spent on the volumes, and saved; see `Effort.of`. `ledgers`: theirs, if at hand."""
-        return effort_of(volume_nodes, Plane.named(plane), ledgers)
+    def effort(self, worklist: scene.ReadableWorklist, plane: str = "axial") -> Effort:
+        """Slices and seconds spent on the volumes of a worklist, and saved; see `Effort.of`."""
+        return worklist.effort(Plane.named(plane))
 
     # --- learning while slices are drawn --------------------------------------------------------------------------
 

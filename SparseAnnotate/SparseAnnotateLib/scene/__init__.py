@@ -32,6 +32,7 @@ from .channel_volumes import (
     is_further_channel,
     remove_resampled,
     set_channels,
+    volumes_to_draw_on,
 )
 from .confidence import (
     confidence_of,
@@ -67,6 +68,7 @@ from .node_names import watch_names
 from .node_stamps import voxel_stamp
 from .opened_case import (
     OpenedCase,
+    frame_problem,
     note_added_channels,
     opened_case,
     opened_volumes,
@@ -199,6 +201,7 @@ __all__ = [
     "figures_of",
     "finding_changed",
     "finding_unmarked",
+    "frame_problem",
     "further_channels",
     "geometry_of",
     "geometry_problem",
@@ -309,6 +312,7 @@ __all__ = [
     "volume_of",
     "volumes_of_scene",
     "volumes_shown",
+    "volumes_to_draw_on",
     "voxel_stamp",
     "watch_layers",
     "watch_names",

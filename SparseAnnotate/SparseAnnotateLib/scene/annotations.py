@@ -24,8 +24,15 @@ from .corrections_store import corrections_mark, corrections_of, knows_of_correc
 from .labels_in_pieces import collecting_labels
 from .ledger_store import ledger_text, store_ledger, stored_ledger
 from .modality import modality_of
-from .node_stamps import voxel_stamp
-from .opened_case import OpenedCase, note_agreement, opened_case, require_all_structures, require_same_image
+from .node_stamps import drawing_stamp, voxel_stamp
+from .opened_case import (
+    OpenedCase,
+    frame_problem,
+    note_agreement,
+    opened_case,
+    require_all_structures,
+    require_same_image,
+)
 from .segmentation_layers import segment_ids
 from .segmentation_nodes import geometry_problem, labels_of, segment_names, structure_names
 from .sequence_frames import Frame, frame_of
@@ -68,6 +75,14 @@ def annotated_segmentation(volume_node, create: bool = False):
     node.SetAndObserveTransformNodeID(volume_node.GetTransformNodeID())
     use_segmentation(volume_node, node)
     return node
+
+
+def annotated_among(volume_nodes: Iterable, segmentation_nodes: Iterable) -> set:
+    """Those of some segmentations in which slices of the volumes are drawn."""
+    among = set(segmentation_nodes)
+    # Of hundreds of volumes, few refer to any of them.
+    near = [v for v in volume_nodes if v.GetNodeReference(_SEGMENTATION_ROLE) in among or frame_of(v) is not None]
+    return among & {annotated_segmentation(node) for node in near}
 
 
 def _owner(volume_node, frame: Frame | None):
@@ -147,6 +162,22 @@ def ledger_of(volume_node) -> Ledger:
     """The ledger of a volume: its recommended, drawn, empty and skipped slices."""
     segmentation = annotated_segmentation(volume_node)
     return stored_ledger(segmentation, volume_node) if segmentation is not None else Ledger()
+
+
+def ledger_stamp(volume_node) -> tuple | None:
+    """A value that changes with all that `ledger_of` reads, and with the volume's grid.
+
+    None when that cannot be told: for frames of a sequence, and while a node does not report its changes. Then the
+    ledger must be read again.
+    """
+    if volume_node.GetDisableModifiedEvent() or frame_of(volume_node) is not None:
+        return None
+    segmentation = volume_node.GetNodeReference(_SEGMENTATION_ROLE)
+    if segmentation is None:
+        image = volume_node.GetImageData()
+        return (volume_node.GetMTime(), image.GetMTime()) if image is not None else None
+    # Without this reference another volume decides whether it is a clone.
+    return drawing_stamp(segmentation, volume_node) if volume_node.GetNodeReferenceID(_SELF_ROLE) else None
 
 
 def annotation_of(
@@ -417,15 +448,9 @@ def _exporting_opened(
                 "cohort folder, or work on a clone of the volume, which is a case of its own."
             ).format(volume=volume_node.GetName(), folder=opened.folder, other=cohort.folder)
         )
-    frame = frame_of(volume_node)
-    if frame is not None:
-        raise BadInputError(
-            _(
-                "The volume '{volume}' of the case '{case}' now shows the {frame}. Each frame is a case of its own, so "
-                "nothing drawn on it is written into '{folder}'. Take the volume out of the sequence browser to go on "
-                "with the case; to draw on frames, add them to the cohort as images."
-            ).format(volume=volume_node.GetName(), case=opened.case, frame=str(frame), folder=opened.folder)
-        )
+    problem = frame_problem(volume_node)
+    if problem is not None:
+        raise BadInputError(problem)
     segmentation = annotated_segmentation(volume_node)
     if segmentation is None:
         raise BadInputError(

@@ -12,7 +12,10 @@ from ..core import BadInputError
 from ..core.channels import check_channels, on_grid_of_channels, resampled_to_channel, stacked
 from ..core.messages import _
 from .channel_references import channel_names, forget_channels, further_channels, has_channels, store_channels
+from .confidence import is_confidence
+from .kept_results import KeptResults
 from .modality import modality_of, store_modality
+from .node_stamps import node_times
 from .opened_case import opened_case
 from .sequence_frames import frame_of
 from .volume_nodes import geometry_of, image_of, is_offered, require_scalar_volume, vtk_matrix, world_geometry_of
@@ -30,10 +33,36 @@ def case_of_channel(volume_node):
 
 def cases_of_channels() -> dict[str, Any]:
     """The volume that is drawn on, by the node ID of each of its further channels, for all of the scene."""
-    # With hundreds of volumes this is asked several times for every click, and few of them have channels.
+    nodes, (further, _others) = _looked_through()
+    return {nodes[channel].GetID(): nodes[case] for channel, case in further.items()}
+
+
+def volumes_to_draw_on() -> list:
+    """The volumes of the scene that can be drawn on; not the confidences of results, nor further channels."""
+    nodes, (_further, others) = _looked_through()
+    return [nodes[place] for place in others]
+
+
+_Places = tuple[dict[int, int], list[int]]
+_PLACES: KeptResults[_Places] = KeptResults()  # not the nodes, which would outlive their scene
+
+
+def _looked_through() -> tuple[list, _Places]:
+    """The scalar volumes of the scene, the places in it of further channels with their cases, and of other volumes.
+
+    With hundreds of volumes this is asked several times for every click, so only a change makes it look again.
+    """
     nodes = slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
-    cases = [node for node in nodes if has_channels(node) and is_offered(node)]
-    return {node.GetID(): case for case in cases for node in further_channels(case).values()}
+
+    def look() -> _Places:
+        place_of = {node: place for place, node in enumerate(nodes)}
+        offered = [node for node in nodes if is_offered(node)]
+        cases = [node for node in offered if has_channels(node)]
+        further = {place_of[node]: place_of[case] for case in cases for node in further_channels(case).values()}
+        others = [place_of[node] for node in offered if not is_confidence(node)]
+        return further, [place for place in others if place not in further]
+
+    return nodes, _PLACES.of(None, node_times(nodes), look)
 
 
 def set_channels(volume_node, channels: Mapping[str, Any], names: Sequence[str] = ()) -> list[str]:

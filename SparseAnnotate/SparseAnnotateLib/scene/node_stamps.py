@@ -1,12 +1,24 @@
-"""Values that change whenever something of a segmentation changes."""
+"""Values that change whenever something of nodes changes."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import slicer
 
 from ..core import BadInputError
 from .segmentation_layers import segment_ids
 from .voxel_grids import grid_of
+
+
+def node_times(nodes: Sequence) -> tuple[int, ...] | None:
+    """When each node was last changed: its attributes, references, name or image, not the voxels of its image.
+
+    None while one of them does not report its changes.
+    """
+    if any(node.GetDisableModifiedEvent() for node in nodes):
+        return None
+    return tuple([node.GetMTime() for node in nodes])
 
 
 def voxel_stamp(segmentation_node) -> tuple[tuple[str, int], ...]:

@@ -16,11 +16,16 @@ from ..core.case_state import CaseState
 from ..core.messages import _
 from ..core.strict_json import parse_json, to_text
 from .channel_references import channels_checksum, further_channels
+from .sequence_frames import frame_of
 from .volume_nodes import geometry_of, vtk_matrix
 
 _ATTRIBUTE = "SparseAnnotate.OpenedCase"
 _SELF_ROLE = "SparseAnnotate.OpenedVolume"
 _DRAWING_ROLE = "SparseAnnotate.OpenedDrawing"
+
+
+# The cases of the volumes of this process: while a volume shows a frame of a sequence, it has the frame's attributes.
+_OPENED: dict[tuple[str, str], OpenedCase] = {}
 
 
 @dataclass(frozen=True)
@@ -44,6 +49,9 @@ class OpenedCase:
 
 def opened_case(volume_node) -> OpenedCase | None:
     """The case that a volume was opened from; None for another volume, and for a clone of one that was opened."""
+    own = _OPENED.get(_key(volume_node))
+    if own is not None:
+        return own
     text = volume_node.GetAttribute(_ATTRIBUTE)
     # Cloning copies attributes and references.
     if not text or volume_node.GetNodeReferenceID(_SELF_ROLE) != volume_node.GetID():
@@ -54,7 +62,7 @@ def opened_case(volume_node) -> OpenedCase | None:
 def opened_volumes(folder: str | None = None) -> dict[str, Any]:
     """The volumes of the scene that were opened from a cohort folder, or from any, by node ID."""
     nodes = slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
-    found = [(node, opened_case(node)) for node in nodes if node.GetAttribute(_ATTRIBUTE)]
+    found = [(node, opened_case(node)) for node in nodes]
     wanted = os.path.realpath(folder) if folder is not None else None
     return {node.GetID(): node for node, opened in found if opened is not None and wanted in (None, opened.folder)}
 
@@ -73,9 +81,34 @@ def drawing_of_opened(volume_node):
 
 def note_opened(volume_node, drawing, opened: OpenedCase) -> None:
     """Store that a volume was opened from a case, with the segmentation to draw in."""
-    volume_node.SetAttribute(_ATTRIBUTE, to_text(opened))
+    _store(volume_node, opened)
     volume_node.SetNodeReferenceID(_SELF_ROLE, volume_node.GetID())
     volume_node.SetNodeReferenceID(_DRAWING_ROLE, drawing.GetID())
+
+
+def _store(volume_node, opened: OpenedCase) -> None:
+    key = _key(volume_node)
+    if key not in _OPENED:
+        # Another node may get its address.
+        volume_node.AddObserver("DeleteEvent", lambda _node, _event: _OPENED.pop(key, None))
+    _OPENED[key] = opened
+    volume_node.SetAttribute(_ATTRIBUTE, to_text(opened))
+
+
+def _key(volume_node) -> tuple[str, str]:
+    return volume_node.GetID() or "", volume_node.GetAddressAsString("")
+
+
+def frame_problem(volume_node) -> str | None:
+    """Why an opened volume is not its case, when it shows a frame of a sequence; None if it does not."""
+    opened, frame = opened_case(volume_node), frame_of(volume_node)
+    if opened is None or frame is None:
+        return None
+    return _(
+        "The volume '{volume}' of the case '{case}' now shows the {frame}. Each frame is a case of its own, so nothing "
+        "drawn on it is written into '{folder}'. Take the volume out of the sequence browser to go on with the case; "
+        "to draw on frames, add them to the cohort as images."
+    ).format(volume=volume_node.GetName(), case=opened.case, frame=str(frame), folder=opened.folder)
 
 
 def note_agreement(volume_node, drawing, cohort: Cohort, structures: Mapping[str, int]) -> None:
@@ -101,7 +134,7 @@ def note_added_channels(volume_node, cohort: Cohort, before: Sequence[str]) -> N
         file = cohort.image_fingerprint(opened.case)
         if _fingerprint_of(opened, cohort, before) == opened.file:
             now = replace(opened, image=channels_checksum(volume_node), file=file)
-            volume_node.SetAttribute(_ATTRIBUTE, to_text(now))
+            _store(volume_node, now)
 
 
 def _fingerprint_of(opened: OpenedCase, cohort: Cohort, further: Sequence[str]) -> str:

@@ -17,11 +17,13 @@ from ..core.planes import slice_layer
 from ..core.slab_writing import written_in_slabs
 from ..core.strict_json import parse_json, to_text
 from ..core.voxel_values import values_in
-from .annotations import annotated_segmentation, case_of
+from .annotations import annotated_among, annotated_segmentation, case_of
 from .channel_references import channels_checksum
 from .confidence import confidence_of, hide_confidence
 from .corrections_store import corrections_mark
+from .kept_results import KeptResults
 from .modality import modality_of
+from .node_stamps import node_times
 from .opened_case import opened_case
 from .segmentation_nodes import labels_of
 from .sequence_frames import frame_of
@@ -194,12 +196,24 @@ def results_of(volume_node) -> list:
     """All results in the scene for a volume, and for the frame that it shows, oldest first."""
     frame = frame_of(volume_node)
     shown = str(frame) if frame else ""
-    nodes = slicer.util.getNodesByClass("vtkMRMLSegmentationNode")
-    found = [node for node in nodes if made_by(node) is not None and volume_of(node) is volume_node]
+    # Where a volume was removed, its results do not refer to it any more, though they have not changed.
+    found = [node for node in _results_in_scene() if volume_of(node) is volume_node]
     if not shown:
         return found
     origins = [(node, _origin_of(node)) for node in found]
     return [node for node, origin in origins if origin is None or origin.frame == shown]
+
+
+_PLACES: KeptResults[list[int]] = KeptResults()  # not the nodes, which would outlive their scene
+
+
+def _results_in_scene() -> list:
+    """The results for all volumes; looked for again when any segmentation has changed."""
+    nodes = slicer.util.getNodesByClass("vtkMRMLSegmentationNode")
+    places = _PLACES.of(
+        None, node_times(nodes), lambda: [place for place, node in enumerate(nodes) if made_by(node) is not None]
+    )
+    return [nodes[place] for place in places]
 
 
 def exporting_fill(cohort: Cohort, volume_node, annotation: SparseAnnotation, values: Mapping[str, int]) -> Iterator:
@@ -245,7 +259,7 @@ def show_only_volume(volume_node, volume_nodes: Sequence) -> None:
     nodes = [node for node in slicer.util.getNodesByClass("vtkMRMLSegmentationNode") if _shows(node) or node in wanted]
     known = set(volume_nodes)
     # Not through their reference geometry: a segmentation may have been made on another volume of the same grid.
-    drawn = wanted | {annotated_segmentation(v) for v in known}
+    drawn = wanted | annotated_among(volume_nodes, nodes)
     for node in nodes:
         if node not in drawn and (made_by(node) is None or volume_of(node) not in known):
             continue

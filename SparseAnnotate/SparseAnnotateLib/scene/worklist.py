@@ -6,8 +6,8 @@ from collections.abc import Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from ..core import BadInputError, Ledger, LedgerEntry, Plane, SliceState, SparseAnnotateError, VolumeGeometry
-from .annotations import annotated_segmentation, case_of, ledger_of
+from ..core import BadInputError, Effort, Ledger, LedgerEntry, Plane, SliceState, SparseAnnotateError, VolumeGeometry
+from .annotations import annotated_segmentation, case_of, ledger_of, ledger_stamp
 from .ledger_store import store_ledger, stored_ledger
 from .volume_nodes import geometry_of, volumes_of_scene
 
@@ -45,6 +45,31 @@ class WorklistItem:
 
 
 @dataclass(frozen=True)
+class _FoundOfVolume:
+    """What was found of a volume.
+
+    Attributes:
+        stamp: of what it was made from; None if changes of that cannot be told. ledger, items: of the volume.
+    """
+
+    volume: Any
+    stamp: tuple | None
+    ledger: Ledger
+    items: list[WorklistItem]
+    _efforts: dict[Plane, Effort] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, volume_node, stamp: tuple | None) -> _FoundOfVolume:
+        ledger = _ledger_in_scene(volume_node)
+        return cls(volume_node, stamp, ledger, [_item(volume_node, entry) for entry in ledger.entries])
+
+    def effort(self, plane: Plane) -> Effort:
+        if plane not in self._efforts:
+            self._efforts[plane] = Effort.of([(self.ledger, geometry_of(self.volume))], plane)
+        return self._efforts[plane]
+
+
+@dataclass(frozen=True)
 class ReadableWorklist:
     """The worklist of volumes, some of which may have a ledger that cannot be read.
 
@@ -57,12 +82,11 @@ class ReadableWorklist:
     volumes: list
     ledgers: list[Ledger]
     problems: list[str]
-    _items_by_volume: dict[Any, tuple[Ledger, list[WorklistItem]]] = field(default_factory=dict)
+    _found: dict[Any, _FoundOfVolume] = field(default_factory=dict)
 
-    def _items_of(self, volume_node, ledger: Ledger) -> list[WorklistItem] | None:
-        """The items of a volume whose ledger is still the same object; None when it was read again."""
-        known = self._items_by_volume.get(volume_node)
-        return known[1] if known is not None and known[0] is ledger else None
+    def effort(self, plane: Plane) -> Effort:
+        """Slices and seconds spent on the volumes, and saved; see `Effort.of`."""
+        return Effort.together(found.effort(plane) for found in self._found.values())
 
 
 def worklist_of(volume_nodes: Sequence) -> list[WorklistItem]:
@@ -73,25 +97,22 @@ def worklist_of(volume_nodes: Sequence) -> list[WorklistItem]:
 def readable_worklist(volume_nodes: Sequence, earlier: ReadableWorklist | None = None) -> ReadableWorklist:
     """Like `worklist_of`, but ledgers that cannot be read are reported as problems and do not block the others.
 
-    `earlier`: of the same scene; volumes whose ledger has not been read again since have the same items as there.
+    `earlier`: of the same scene; volumes of which nothing has changed since are not read again.
     """
-    items: list[WorklistItem] = []
-    by_volume: dict[Any, tuple[Ledger, list[WorklistItem]]] = {}
-    volumes, ledgers, problems = [], [], []
+    known = earlier._found if earlier is not None else {}
+    found: dict[Any, _FoundOfVolume] = {}
+    problems = []
     for node in volume_nodes:
-        try:
-            ledger = _ledger_in_scene(node)
-        except SparseAnnotateError as error:
-            problems.append(error.message)
-        else:
-            own = earlier._items_of(node, ledger) if earlier is not None else None
-            if own is None:
-                own = [_item(node, entry) for entry in ledger.entries]
-            by_volume[node] = ledger, own
-            items += own
-            volumes.append(node)
-            ledgers.append(ledger)
-    return ReadableWorklist(in_order(items), volumes, ledgers, problems, by_volume)
+        stamp, own = ledger_stamp(node), known.get(node)
+        if own is None or stamp is None or own.stamp != stamp:
+            try:
+                own = _FoundOfVolume.of(node, stamp)
+            except SparseAnnotateError as error:
+                problems.append(error.message)
+                continue
+        found[node] = own
+    items = in_order(item for own in found.values() for item in own.items)
+    return ReadableWorklist(items, list(found), [own.ledger for own in found.values()], problems, found)
 
 
 def unopened_items(case: str, entries: Iterable[LedgerEntry]) -> list[WorklistItem]:

@@ -196,7 +196,7 @@ def test_a_scene_of_an_earlier_version_has_the_same_worklist_drawing_and_results
     assert [(i.volumeNode.GetName(), i.plane, i.index, i.state, i.seconds) for i in logic.worklist(volumes)] == [
         (name, *(e[field] for field in ("plane", "index", "state", "seconds"))) for name, e in in_order
     ]
-    assert logic.panel.effort(volumes).seconds == SCENE["seconds"]
+    assert logic.panel.effort(logic.panel.readable_worklist(volumes)).seconds == SCENE["seconds"]
 
 
 def test_choices_of_a_scene_of_an_earlier_version_are_those_of_the_logic(scene, logic):

@@ -680,6 +680,39 @@ def test_a_case_that_becomes_a_frame_of_a_sequence_is_not_written_over(mrml, log
     assert {name.rsplit("/")[-1].split(".")[0] for name in changed} == {"a"}
 
 
+def test_a_volume_that_shows_a_frame_is_still_that_of_its_case(mrml, logic, folder):
+    (first,) = logic.openCohort(folder, cases=["a"])
+    sequences = mrml.vtkSlicerSequencesLogic()
+    sequences.SetMRMLScene(mrml.mrmlScene)
+    sequence = mrml.mrmlScene.AddNewNodeByClass("vtkMRMLSequenceNode", "film")
+    plain = mrml.util.addVolumeFromArray(mrml.util.arrayFromVolume(first) + 1, name="plain")
+    plain.CopyOrientation(first)
+    (second,) = logic.openCohort(folder, cases=["b"])[1:]
+    for value, volume in enumerate((first, second, plain)):
+        sequence.SetDataNodeAtValue(volume, str(value))
+    browser = mrml.mrmlScene.AddNewNodeByClass("vtkMRMLSequenceBrowserNode", "browser")
+    browser.AddSynchronizedSequenceNodeID(sequence.GetID())
+    browser.AddProxyNode(first, sequence, False)
+    before = files_of(folder)
+    for number in range(3):
+        browser.SetSelectedItemNumber(number)
+        sequences.UpdateProxyNodesFromSequences(browser)
+        cases = {case.name: case for case in logic.cohortCases()}
+        assert {name: case.volumeNode for name, case in cases.items()} == {"a": first, "b": second, "c": None}
+        assert "of the case 'a' now shows the frame" in cases["a"].problem
+        assert (cases["b"].problem, cases["b"].drawn) == ("", 3)
+        # It is not opened a second time, and it is said why it is not the case.
+        assert logic.openCase("a") is first
+        assert "of the case 'a' now shows the frame" in logic.openingNotes()[0]
+        assert scene.opened_case(first).case == "a"
+    # It keeps the voxels of the last frame.
+    mrml.mrmlScene.RemoveNode(browser)
+    assert (scene.case_of(first), scene.case_of(second)) == ("a", "b")
+    with pytest.raises(BadInputError, match="is no longer the image of the case 'a'"):
+        logic.markEmpty(first, "axial", 2)
+    assert files_of(folder) == before
+
+
 def test_a_folder_that_nobody_may_write_is_opened_to_look_at_and_says_so_when_something_is_drawn(
     mrml, logic, folder, monkeypatch
 ):

@@ -178,7 +178,7 @@ def test_a_click_reads_only_the_ledger_that_it_changes(panel, monkeypatch):
     assert set(read) == {f"{chosen.volumeNode.GetName()} annotation"}
 
 
-def test_marking_a_slice_and_going_to_the_next_reads_each_ledger_once(two, monkeypatch):
+def test_marking_a_slice_and_going_to_the_next_looks_once_at_its_volume_and_at_no_other(two, monkeypatch):
     from SparseAnnotateLib.scene import worklist
 
     two.ui.allVolumesButton.click()
@@ -189,12 +189,25 @@ def test_marking_a_slice_and_going_to_the_next_reads_each_ledger_once(two, monke
     chosen = two.panel.draw.table.chosen()
     two.ui.emptyButton.click()
     assert two.panel.draw.table.chosen().index != chosen.index
-    assert sorted(reads) == ["first", "second"]
+    assert reads == [chosen.volumeNode.GetName()]
     # It is read again with the next click, also when it was changed elsewhere.
     item = two.panel.draw.table.chosen()
     two.logic.markSkipped(item.volumeNode, item.plane, item.index)
     two.panel.refresh()
     assert two.panel.draw.table.chosen().state.value == "skipped"
+
+
+def test_showing_the_scene_asks_all_its_nodes_once_and_a_click_asks_again(two, monkeypatch):
+    logic, asked = two.logic.panel, []
+    for name in ("volumes", "latest_result"):
+        ask = getattr(logic, name)
+        monkeypatch.setattr(logic, name, lambda *given, n=name, f=ask: asked.append((n, *given[1:])) or f(*given))
+    two.panel.refresh()
+    assert len(asked) == len(set(asked))
+    assert ("volumes",) in asked
+    asked.clear()
+    assert two.panel.session.all_volumes == two.panel.session.all_volumes == [two.first, two.second]
+    assert asked == [("volumes",)] * 2
 
 
 def test_boxes_that_are_unchecked_are_checked_again_when_the_parameters_say_so(two):

@@ -222,3 +222,175 @@ def test_only_so_many_results_are_kept(monkeypatch):
     assert of("b", stamp=(1,)) == 5
     assert [of("b", stamp=None), of("b", stamp=None)] == [6, 7]
     assert of("a") == 8
+
+
+@pytest.fixture
+def looks(monkeypatch):
+    """The names of the volumes that were looked at for the worklist, one for each time."""
+    from SparseAnnotateLib.scene import worklist
+
+    found, ledger_in_scene = [], worklist._ledger_in_scene
+
+    def counting(volume_node):
+        found.append(volume_node.GetName())
+        return ledger_in_scene(volume_node)
+
+    monkeypatch.setattr(worklist, "_ledger_in_scene", counting)
+    return found
+
+
+def test_of_a_hundred_volumes_only_the_changed_one_is_looked_at(mrml, looks):
+    from SparseAnnotateLib import scene
+
+    volumes = [drawn_volume(mrml, f"scan {number}")[0] for number in range(3)]
+    voxels = np.zeros((4, 5, 6), np.int16)
+    volumes += [mrml.util.addVolumeFromArray(voxels, name=f"scan {number}") for number in range(3, 100)]
+    first = scene.readable_worklist(volumes)
+    before = first.effort(Plane.AXIAL)
+    looks.clear()
+    scene.mark_empty(volumes[1], Plane.AXIAL, 1)
+    second = scene.readable_worklist(volumes, first)
+    assert looks == ["scan 1"]
+    assert second.effort(Plane.AXIAL).drawn == before.drawn + 1
+    assert second.effort(Plane.AXIAL) == scene.readable_worklist(volumes).effort(Plane.AXIAL)
+    assert second.effort(Plane.SAGITTAL) == scene.readable_worklist(volumes).effort(Plane.SAGITTAL)
+
+
+def _rename_segment(mrml, volume, segmentation):
+    segmentation.GetSegmentation().GetSegment("ball").SetName("liver")
+
+
+def _remove_segmentation(mrml, volume, segmentation):
+    mrml.mrmlScene.RemoveNode(segmentation)
+
+
+def _remove_volume(mrml, volume, segmentation):
+    mrml.mrmlScene.RemoveNode(volume)
+
+
+def _choose_another(mrml, volume, segmentation):
+    from SparseAnnotateLib import scene
+
+    other = mrml.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", "other")
+    other.SetReferenceImageGeometryParameterFromVolumeNode(volume)
+    scene.use_segmentation(volume, other)
+
+
+def _other_image(mrml, volume, segmentation):
+    mrml.util.updateVolumeFromArray(volume, np.zeros((5, 6, 7), np.int16))
+
+
+def _voxels_in_place(mrml, volume, segmentation):
+    layer = segmentation.GetBinaryLabelmapInternalRepresentation("ball")
+    layer.GetPointData().GetScalars().Fill(0)
+    layer.GetPointData().GetScalars().Modified()
+    layer.Modified()
+
+
+def _image_gone(mrml, volume, segmentation):
+    volume.SetAndObserveImageData(None)
+
+
+def _other_transform(mrml, volume, segmentation):
+    volume.SetAndObserveTransformNodeID(transform(mrml, 0.4).GetID())
+
+
+def _unreported(mrml, volume, segmentation):
+    segmentation.StartModify()
+    segmentation.SetAttribute("SparseAnnotate.Ledger", '{"entries": []}')
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        _rename_segment,
+        _remove_segmentation,
+        _remove_volume,
+        _choose_another,
+        _other_image,
+        _voxels_in_place,
+        _image_gone,
+        _other_transform,
+        _unreported,
+    ],
+)
+def test_after_any_change_a_kept_worklist_says_the_same_as_one_that_is_read(mrml, looks, change):
+    from SparseAnnotateLib import scene
+
+    volume, segmentation = drawn_volume(mrml)
+    other = drawn_volume(mrml, "other scan")[0]
+    kept = scene.readable_worklist([volume, other])
+    looks.clear()
+    change(mrml, volume, segmentation)
+    now, read = scene.readable_worklist([volume, other], kept), scene.readable_worklist([volume, other])
+    assert looks[0] == volume.GetName()
+    assert (now.items, now.volumes, now.ledgers, now.problems) == (
+        read.items,
+        read.volumes,
+        read.ledgers,
+        read.problems,
+    )
+    assert now.effort(Plane.AXIAL) == read.effort(Plane.AXIAL)
+
+
+def test_what_undo_brings_back_is_noticed(mrml):
+    from SparseAnnotateLib import scene
+
+    volume, segmentation = drawn_volume(mrml)
+    mrml.mrmlScene.SetUndoOn()
+    for node in (volume, segmentation):
+        node.SetUndoEnabled(True)
+    mrml.mrmlScene.SaveStateForUndo()
+    kept = scene.readable_worklist([volume])
+    scene.mark_empty(volume, Plane.AXIAL, 1)
+    marked = scene.readable_worklist([volume], kept)
+    assert len(marked.items) == len(kept.items) + 1
+    mrml.mrmlScene.Undo()
+    undone = scene.readable_worklist([volume], marked)
+    assert undone.items == kept.items
+    mrml.mrmlScene.RemoveNode(volume)
+    assert scene.readable_worklist([volume], undone).items == []
+
+
+def test_removed_renamed_and_hidden_volumes_are_noticed_in_the_list_of_those_to_draw_on(mrml, embedded):
+    from SparseAnnotateLib import scene
+
+    def names() -> list[str]:
+        return [node.GetName() for node in scene.volumes_to_draw_on()]
+
+    voxels = np.zeros((4, 5, 6), np.int16)
+    first, second, third = (mrml.util.addVolumeFromArray(voxels, name=name) for name in "abc")
+    assert names() == ["a", "b", "c"]
+    first.SetName("d")
+    second.SetHideFromEditors(True)
+    assert names() == ["d", "c"]
+    second.SetHideFromEditors(False)
+    scene.set_channels(second, {"T1": second, "T2": third})
+    assert names() == ["d", "b"]
+    assert scene.cases_of_channels() == {third.GetID(): second}
+    with mrml.util.NodeModify(first):
+        first.SetAndObserveImageData(None)
+        assert names() == ["b"]
+    mrml.mrmlScene.RemoveNode(second)
+    assert names() == ["c"]
+    embedded.clear_scene()
+    assert names() == []
+    mrml.util.addVolumeFromArray(voxels, name="e")
+    assert names() == ["e"]
+
+
+def test_results_that_come_go_or_lose_their_volume_are_noticed(mrml):
+    from SparseAnnotateLib import scene
+
+    volume, _segmentation = drawn_volume(mrml)
+    other, result = drawn_volume(mrml, "other scan")
+    assert scene.results_of(other) == []
+    scene.set_made_by(result, scene.FILL)
+    assert scene.results_of(other) == [result]
+    assert scene.results_of(volume) == []
+    result.SetReferenceImageGeometryParameterFromVolumeNode(volume)
+    assert (scene.results_of(volume), scene.results_of(other)) == ([result], [])
+    mrml.mrmlScene.RemoveNode(volume)
+    assert scene.results_of(volume) == []
+    mrml.mrmlScene.RemoveNode(result)
+    assert scene.results_of(other) == []
