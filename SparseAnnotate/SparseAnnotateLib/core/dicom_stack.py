@@ -54,7 +54,8 @@ def require_one_stack(slices: Sequence[DicomSlice]) -> None:
     steps = np.diff(positions @ np.cross(row, column))
     near = _UNEVEN * float(np.median(steps[steps > _SAME_PLACE])) if (steps > _SAME_PLACE).any() else _SAME_PLACE
     sideways = positions @ np.stack([row, column], axis=1)
-    counts, first = [], sideways[0]
+    counts: list[int] = []
+    first = sideways[0]
     while len(sideways) and len(counts) <= _MOST_STACKS:
         is_here = np.linalg.norm(sideways - sideways[0], axis=1) <= near
         counts.append(int(is_here.sum()))

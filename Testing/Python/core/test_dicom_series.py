@@ -212,7 +212,7 @@ def another_frame_of_reference(headers):
         (keep(0, 1, 2, 3, 4, 5, 7, 8), "1 slice is missing: .*Copy the series again, with all its files"),
         (
             moved((0, 0, 450), lambda k: k > 4),
-            r"2 separate stacks \(5 \+ 4 slices\) with gaps of up to 452\.5 mm between",
+            r"2 separate stacks \(5 \+ 4 slices\) with gaps of up to 452\.5 mm",
         ),
         (moved((60, 0, 0), lambda k: k > 4), r"2 separate stacks that lie side by side, up to 60 mm apart \(5 \+ 4 im"),
         (beside_itself, r"2 separate stacks that lie side by side, up to 40 mm apart \(9 \+ 9 images\)"),
