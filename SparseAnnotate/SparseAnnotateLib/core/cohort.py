@@ -659,7 +659,9 @@ class Cohort(CohortChannels):
         annotation = self.annotation(name) if annotation is None else annotation
         content = run_fingerprint(self.run_folder(run)) if run else ""
         found = Origin.of(annotation, self.image_fingerprint(name), method, run, content)
-        return replace(found, scale="Hounsfield units" if self.is_ct() else "each image")
+        scales = ["Hounsfield units" if self.is_ct() else "each image"]
+        scales += [f"{channel}: Hounsfield units" for channel in self.channels[1:] if self.is_ct(channel)]
+        return replace(found, scale=", ".join(scales))
 
     def locked(self, purpose: str) -> FolderLock:
         """Lock for a short change of the cohort's files; another process waits, then gets an error that names it."""
