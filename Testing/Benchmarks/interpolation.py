@@ -93,10 +93,13 @@ def _one(folder: Path, labels: str, image: str) -> list[LabelledVolume]:
     return [LabelledVolume(folder / labels, folder / image)] if (folder / labels).is_file() else []
 
 
-def fixed_interval(depth: int, density: float) -> np.ndarray:
-    """Slices centred in equal parts of the stack, as the figures to beat are taken."""
+def fixed_interval(depth: int, density: float, shift: float = 0.0) -> np.ndarray:
+    """Slices centred in equal parts of the stack, as the figures to beat are taken.
+
+    `shift`: by which part of their distance they are moved, between -0.5 and 0.5.
+    """
     count = max(1, round(density * depth))
-    return np.unique(np.floor((np.arange(count) + 0.5) * depth / count).astype(int))
+    return np.unique(np.floor((np.arange(count) + 0.5 + shift) * depth / count).astype(int))
 
 
 def nearest(annotation: SparseAnnotation, image: np.ndarray | None) -> np.ndarray:
@@ -197,6 +200,11 @@ def parser() -> argparse.ArgumentParser:
         data={"default": str(DATA), "help": "folder with the labelled sets"},
         sets={"nargs": "+", "help": "only these sets"},
         methods={"nargs": "+", "default": list(METHODS)},
+        phases={
+            "type": int,
+            "default": 1,
+            "help": "fill each volume so often, with its slices moved by parts of their distance, and add all up",
+        },
         limit={"type": int, "default": 60, "help": "volumes of a set at most (default: 60; 0: all)"},
         steps={"type": int, "default": 100, "help": "in which propagation learns (default: 100)"},
         labels={"action": "store_true", "help": "also print the IoU of every label"},
@@ -230,14 +238,15 @@ def _one_set(title: str, volumes: Sequence[LabelledVolume], options, notes: list
         union, mean, seconds, ready, by_label, learned = [], [], 0.0, 0.0, [], {}
         for density in DENSITIES:
             score = Score()
-            annotations = [_drawn(truth, geometry, density) for truth, geometry in truths]
-            fill, took = fillers(name, annotations, images, options.steps, learned)
-            ready += took.get("ready", 0.0)
             try:
-                for annotation, image, (truth, _) in zip(annotations, images, truths, strict=True):
-                    begin = time.monotonic()
-                    filled = fill(annotation, image)
-                    score.add(filled, truth, time.monotonic() - begin)
+                for shift in shifts(options.phases):
+                    annotations = [_drawn(truth, geometry, density, shift) for truth, geometry in truths]
+                    fill, took = fillers(name, annotations, images, options.steps, learned)
+                    ready += took.get("ready", 0.0)
+                    for annotation, image, (truth, _) in zip(annotations, images, truths, strict=True):
+                        begin = time.monotonic()
+                        filled = fill(annotation, image)
+                        score.add(filled, truth, time.monotonic() - begin)
             except SparseAnnotateError as error:
                 notes.append(f"{title}, {name}, {density:.0%}: {error}")
                 union.append(float("nan"))
@@ -245,7 +254,7 @@ def _one_set(title: str, volumes: Sequence[LabelledVolume], options, notes: list
                 continue
             union.append(score.iou())
             mean.append(score.mean_iou(at_least))
-            seconds = score.seconds / len(volumes)
+            seconds = score.seconds / len(volumes) / options.phases
             by_label.append({label: round(score.iou(label), 3) for label in sorted(score.either) if label})
         rows.append((title, len(volumes), name, *union, *mean, seconds, ready))
         print(*(f"{v:.3f}" if isinstance(v, float) else v for v in rows[-1]), file=sys.stderr)
@@ -254,8 +263,13 @@ def _one_set(title: str, volumes: Sequence[LabelledVolume], options, notes: list
     return rows
 
 
-def _drawn(truth: np.ndarray, geometry: VolumeGeometry, density: float) -> SparseAnnotation:
-    indices = fixed_interval(Plane.AXIAL.slice_count(geometry), density)
+def shifts(phases: int) -> list[float]:
+    """By which parts of their distance the slices are moved; of one phase, not at all."""
+    return [(phase + 0.5) / phases - 0.5 for phase in range(phases)]
+
+
+def _drawn(truth: np.ndarray, geometry: VolumeGeometry, density: float, shift: float) -> SparseAnnotation:
+    indices = fixed_interval(Plane.AXIAL.slice_count(geometry), density, shift)
     return SparseAnnotation.from_slices(truth, geometry, Plane.AXIAL, indices)
 
 

@@ -246,6 +246,9 @@ def settings_of(configuration: Configuration, options: argparse.Namespace) -> Tr
     """The same for sparse and full annotation."""
     facts = _facts(configuration, options)
     steps = facts["steps"]
+    # A quick run shows only that it works.
+    small = {"patch": (16, 16, 32), "patch_2d": (32, 32), "batch": 1, "batch_2d": 2} if options.quick else {}
+    usual = {"patch": (32, 48, 32) if configuration.set == HIPPOCAMPUS else None}
     settings = TrainingSettings(
         recipe="self_training",
         iterations=steps,
@@ -253,7 +256,7 @@ def settings_of(configuration: Configuration, options: argparse.Namespace) -> Tr
         iterations_final=steps,
         seed=configuration.seed,
         device=options.device,
-        patch=(32, 48, 32) if configuration.set == HIPPOCAMPUS or options.quick else None,
+        **(small or usual),
     )
     return from_plain({**to_plain(settings), **_changes(facts["changes"])}, TrainingSettings, "--change")
 

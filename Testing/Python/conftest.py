@@ -10,10 +10,9 @@ from types import SimpleNamespace
 import pytest
 from hypothesis import settings
 
-from small_volumes import ball, noisy_image
+from small_volumes import ball, new_ball_cohort, noisy_image
 from SparseAnnotateLib import client
 from SparseAnnotateLib.core import Cohort, Plane, SparseAnnotation, VolumeGeometry
-from SparseAnnotateLib.core.images import write_image
 from system_needs import need_programs
 from warm_worker import WarmWorkers
 
@@ -131,17 +130,8 @@ def hippocampi() -> Path | None:
 
 @pytest.fixture
 def ball_cohort(tmp_path) -> Cohort:
-    """Two cases with a ball and a smaller one inside it, every fourth axial slice drawn, and references."""
-    cohort = Cohort.create(tmp_path / "cohort", "balls", {1: "shell", 2: "kernel"})
-    for number in range(2):
-        labels = ball(centre=(12, 13 + number, 16)) + ball(radius=4.0, centre=(12, 13 + number, 16))
-        geometry = VolumeGeometry.from_spacing(labels.shape, (2.0, 1.0, 1.0))
-        reference = tmp_path / f"reference_{number}.nrrd"
-        write_image(reference, labels, geometry)
-        cohort.add_case(f"ball_{number}", noisy_image(labels, number), geometry, reference)
-        drawn = SparseAnnotation.from_slices(labels, geometry, Plane.AXIAL, range(2 + number, 24, 4))
-        cohort.save_annotation(f"ball_{number}", drawn)
-    return cohort
+    """See `new_ball_cohort`."""
+    return new_ball_cohort(tmp_path)
 
 
 @pytest.fixture

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 
-from SparseAnnotateLib.core import Watch
+from SparseAnnotateLib.core import Cohort, Plane, SparseAnnotation, VolumeGeometry, Watch
+from SparseAnnotateLib.core.images import write_image
 
 
 def ball(shape=(24, 28, 32), radius=8.0, centre=None) -> np.ndarray:
@@ -18,6 +21,20 @@ def noisy_image(labels: np.ndarray, seed: int = 0) -> np.ndarray:
     """A float32 image in which the labels can be seen through noise."""
     rng = np.random.default_rng(seed)
     return (100.0 * labels + 10.0 * rng.normal(size=labels.shape)).astype(np.float32)
+
+
+def new_ball_cohort(folder: Path) -> Cohort:
+    """Two cases with a ball and a smaller one inside it, every fourth axial slice drawn, and references."""
+    cohort = Cohort.create(folder / "cohort", "balls", {1: "shell", 2: "kernel"})
+    for number in range(2):
+        labels = ball(centre=(12, 13 + number, 16)) + ball(radius=4.0, centre=(12, 13 + number, 16))
+        geometry = VolumeGeometry.from_spacing(labels.shape, (2.0, 1.0, 1.0))
+        reference = folder / f"reference_{number}.nrrd"
+        write_image(reference, labels, geometry)
+        cohort.add_case(f"ball_{number}", noisy_image(labels, number), geometry, reference)
+        drawn = SparseAnnotation.from_slices(labels, geometry, Plane.AXIAL, range(2 + number, 24, 4))
+        cohort.save_annotation(f"ball_{number}", drawn)
+    return cohort
 
 
 QUICK_TRAINING = {

@@ -133,17 +133,19 @@ def show_training(result: dict[str, Any] | TrainingEstimate) -> None:
     if isinstance(result, TrainingEstimate):
         for model in result.models:
             patch = " x ".join(map(str, model.patch))
-            show_line(f"{model.role}: {model.network}, {model.iterations} steps of {model.batch} patches of {patch}")
+            steps = counted(model.iterations, "{count} step", "{count} steps")
+            patches = counted(model.batch, "{count} patch", "{count} patches")
+            show_line(f"{model.role}: {model.network}, {steps} of {patches} of {patch}")
         minutes = counted(round(result.minutes), "About {count} minute", "About {count} minutes")
         show_line(f"{minutes} on {result.device}. Plan: {result.path}")
         notes = result.notes
     else:
         networks = ", ".join(f"{m['plan']['network']} ({m['plan']['role']})" for m in result["models"])
-        steps = sum(m["iterations"] for m in result["models"])
+        steps = counted(sum(m["iterations"] for m in result["models"]), "{count} step", "{count} steps")
         slices = counted(result["slices"], "{count} drawn slice", "{count} drawn slices")
         cases = counted(len(result["cases"]), "{count} case", "{count} cases")
         show_line(
-            f"Run '{result['run']}': {networks} trained on {slices} of {cases}, {steps} steps in "
+            f"Run '{result['run']}': {networks} trained on {slices} of {cases}, {steps} in "
             f"{result['seconds']:.0f} s on {result['device']}."
         )
         if result["validation_dice"] is not None or result.get("is_live", False):

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from .annotation_groups import StructureGroups
 from .corrections import Corrections, Stroke, within
 from .errors import BadInputError
 from .geometry import VolumeGeometry
@@ -209,7 +210,7 @@ class SparseAnnotation:
         silent = self.silent_on(value)
         return any(entry.key not in silent for entry in self.ledger.decided)
 
-    def structure_groups(self, also: Iterable[int] = ()) -> list[tuple[tuple[int, ...], SparseAnnotation]]:
+    def structure_groups(self, also: Iterable[int] = ()) -> StructureGroups:
         """The labels that occur, grouped by the slices that decide them, each group with the annotation for it.
 
         That annotation has only the slices that decide the group, and of other structures only those that are known on
@@ -223,21 +224,26 @@ class SparseAnnotation:
         for value in values:
             groups.setdefault(self.silent_on(value), []).append(value)
         if not groups or set(groups) == {frozenset()}:
-            return [(tuple(values), self)]
-        return [(tuple(group), self._without_slices(without)) for without, group in groups.items()]
+            groups = {frozenset(): values}
+        return StructureGroups(self, groups)
 
     def deciding(self, value: int) -> SparseAnnotation:
         """The annotation with only the slices that decide a structure."""
         silent = self.silent_on(value)
-        return self._without_slices(silent) if silent else self
+        return self.without_slices(silent) if silent else self
 
-    def _without_slices(self, without: frozenset[tuple[Plane, int]]) -> SparseAnnotation:
+    def without_slices(self, without: frozenset[tuple[Plane, int]]) -> SparseAnnotation:
+        """The annotation of only the other slices, with the labels of structures that are known on all of these."""
         kept = (entry for entry in self.ledger.entries if entry.key not in without)
         ledger = Ledger(tuple(replace(entry, structures=None) for entry in kept))
         doubtful = {value for key, unknown in self._unknown.items() if key not in without for value in unknown}
         labels = self.labels
         if doubtful.intersection(self.label_values()):
-            labels = np.where(np.isin(labels, list(doubtful)), 0, labels).astype(labels.dtype)
+            # Only what is drawn is written, so that a stack of slices takes no memory of the size of the volume.
+            labels = np.zeros(labels.shape, labels.dtype)
+            for layer in self.drawn_layers():
+                drawn = self.labels[layer]
+                labels[layer] = np.where(np.isin(drawn, list(doubtful)), 0, drawn)
         return replace(self, labels=labels, ledger=ledger)
 
     def drawn_labels(self) -> np.ndarray:
@@ -360,10 +366,18 @@ class SparseAnnotation:
                     shape=self.undecided.shape, volume_shape=self.geometry.shape
                 )
             )
-        undecided = self.undecided.astype(bool) & on_decided_slices(self.ledger, self.geometry)
-        object.__setattr__(self, "undecided", undecided if undecided.any() else None)
-        if undecided.any() and self.labels[undecided].any():
-            object.__setattr__(self, "labels", np.where(undecided, 0, self.labels).astype(self.labels.dtype))
+        # Slice by slice, so that next to nothing is written of a stack of slices.
+        undecided, labels, is_any = np.zeros(self.geometry.shape, dtype=bool), self.labels, False
+        for plane in Plane:
+            for index in self.ledger.indices(plane):
+                layer = slice_layer(plane.array_axis(self.geometry), index)
+                here = undecided[layer] = self.undecided[layer].astype(bool)
+                is_any |= bool(here.any())
+                if labels[layer][here].any():
+                    labels = labels.copy() if labels is self.labels else labels
+                    labels[layer][here] = 0
+        object.__setattr__(self, "undecided", undecided if is_any else None)
+        object.__setattr__(self, "labels", labels)
 
     def _drop_drawn_corrections(self) -> None:
         """Leave out what corrections say of voxels that a drawn slice decides."""

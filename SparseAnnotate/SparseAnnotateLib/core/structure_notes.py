@@ -26,7 +26,7 @@ def unknown_sentences(annotation: SparseAnnotation, only: Sequence[int] | None =
         slices = listed([_place(entry) for entry in unknown], _MOST_NAMED)
         if len(unknown) == len(decided):
             template = _(
-                "No drawn slice says anything about '{name}': they were marked before it was added, or without it. "
+                "No drawn slice says anything about '{name}': all were marked before it was added, or without it. "
                 "Draw it on the slices that show it, and mark these again."
             )
         elif len(unknown) == 1:

@@ -90,10 +90,12 @@ def require_finite(array: np.ndarray, what: str, first: int = 0) -> None:
     """
     if array.dtype.kind != "f":
         return
-    # The sum of a slice reveals NaN and Inf without a mask of the size of the volume.
+    # The sum of a slice reveals NaN and Inf without a mask of the size of the volume. In float32 it takes half of the
+    # time that it takes in float64; where it overflows, the voxels are looked at.
+    dtype = np.promote_types(array.dtype, np.float32)
     for index, layer in enumerate(array, start=first):
         with np.errstate(over="ignore", invalid="ignore"):
-            if np.isfinite(layer.sum(dtype=np.float64)) or np.isfinite(layer).all():
+            if np.isfinite(layer.sum(dtype=dtype)) or np.isfinite(layer).all():
                 continue
         bad = int((~np.isfinite(layer)).sum())
         raise BadInputError(

@@ -8,13 +8,15 @@ import qt
 from slicer.i18n import tr as _
 
 from ..core import BadInputError
-from ..core.messages import counted
+from ..core.messages import counted, listed
 from .plain_table import fit_columns, make_plain
 from .session import PanelSession, duration
 from .step import Step
 
 _SHOWN = {"Dice": ".3f", "HD95 (mm)": ".2f", "Volume (ml)": ".2f", "Reference volume (ml)": ".2f"}
 """The shown columns of the table node, and the number format of each."""
+
+_NAMED = 5
 
 
 class MeasureStep(Step):
@@ -128,6 +130,11 @@ class MeasureStep(Step):
         text += " " + _("HVSMR overall score {score}, adapted Rand F-score {rand:.3f}.").format(
             score=_number(figures.hvsmr_score, ".3f"), rand=figures.rand_f_score
         )
+        if found.volumes > 1:
+            each = [f"{name} {iou:.3f}" for name, iou in found.batchedIou.items()]
+            text += " " + _("Batched IoU over {count} measured volumes: {figures}.").format(
+                count=found.volumes, figures=listed(each, _NAMED)
+            )
         if figures.absent:
             names = ", ".join(found.names[value] for value in figures.absent)
             text += " " + _("Not included, because they are empty in both segmentations: {names}.").format(names=names)

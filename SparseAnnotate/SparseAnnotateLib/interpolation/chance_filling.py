@@ -13,6 +13,7 @@ from .drawn_stack import Gap, PlaneBox, joined
 from .gap_filling import GapInterpolator
 from .label_fields import DrawnSlices
 from .label_gaps import LabelGap, label_gap
+from .source_failures import failing_alone
 
 _USUAL_GAP = 4.0  # slices, where only one is drawn
 _NEAR = 0.05  # probability of a label from which on a voxel is near it
@@ -70,6 +71,7 @@ class ChanceInterpolator(GapInterpolator):
     """Fills by the weighted mean of the probabilities of sources.
 
     The background has what each source leaves to it. Where no label is more likely than it, the voxel stays empty.
+    When one of several sources fails, filling raises SourceFailedError.
 
     Args:
         sources: by name. shares: for each label the share of each source, together 1; None: of the only source. Labels
@@ -80,7 +82,11 @@ class ChanceInterpolator(GapInterpolator):
         self._sources, self._shares = sources, shares
 
     def _prepare(self, annotation: SparseAnnotation, drawn: DrawnSlices, image: np.ndarray | None) -> dict[str, Any]:
-        return {name: source.prepared(annotation, drawn, image) for name, source in self._sources.items()}
+        prepared = {}
+        for name, source in self._sources.items():
+            with failing_alone(name, self._sources):
+                prepared[name] = source.prepared(annotation, drawn, image)
+        return prepared
 
     def _shares_of(self, value: int) -> Mapping[str, float]:
         return dict.fromkeys(self._sources, 1.0) if self._shares is None else self._shares[value]
@@ -116,7 +122,8 @@ class ChanceInterpolator(GapInterpolator):
             for name, rest in left.items():
                 if value in more and not isinstance(self._sources[name], FarSource):
                     continue  # the drawn slices do not show it
-                chance = self._sources[name].chance(place, drawn, prepared[name], watch)
+                with failing_alone(name, self._sources):
+                    chance = self._sources[name].chance(place, drawn, prepared[name], watch)
                 mixed += shares[name][place.slices, None, None] * chance
                 rest[part] -= chance
             wins = mixed > highest[part]

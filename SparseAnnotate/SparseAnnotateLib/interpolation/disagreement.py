@@ -20,6 +20,7 @@ from .label_fields import DrawnSlices
 from .label_gaps import label_gap
 from .mixing import Shares
 from .run_source import RunSource
+from .source_failures import failing_alone
 
 _MOST_GAPS = 8
 _LEAST_SHARE_OF_RUN = 0.25  # of the squared difference beside drawn slices
@@ -37,12 +38,13 @@ class Disagreement(GapInterpolator):
 
     def __init__(self, sources: Mapping[str, ChanceSource], shares: Mapping[int, Shares], run: RunSource):
         self._sources, self._shares, self._run = dict(sources), shares, run
+        self._all: dict[str, ChanceSource] = {**self._sources, run.name: run}
         self._lock = threading.Lock()
         # Label to {distance from the nearest drawn slice: (voxels of both, voxels of either, each counted for itself)}.
         self._counts: dict[int, dict[int, np.ndarray]] = {}
 
     def measure(self, annotation: SparseAnnotation, image: np.ndarray | None, watch: Watch) -> None:
-        """Compare in up to eight gaps between drawn slices, spread evenly. Raises CancelledError."""
+        """Compare in up to eight gaps between drawn slices, spread evenly. Raises CancelledError, SourceFailedError."""
         drawn = self._drawn_slices(annotation)
         inner = [gap for gap in drawn.main.gaps() if not gap.is_end]
         count = min(len(inner), _MOST_GAPS)
@@ -74,7 +76,11 @@ class Disagreement(GapInterpolator):
         return float(max(mean - of_run, 0.0) ** 0.5), float(of_run**0.5)
 
     def _prepare(self, annotation: SparseAnnotation, drawn: DrawnSlices, image: np.ndarray | None) -> list[Any]:
-        return [source.prepared(annotation, drawn, image) for source in (*self._sources.values(), self._run)]
+        prepared = []
+        for name, source in self._all.items():
+            with failing_alone(name, self._all):
+                prepared.append(source.prepared(annotation, drawn, image))
+        return prepared
 
     def _fill_gap(
         self, drawn: DrawnSlices, gap: Gap, prepared: list[Any], out: np.ndarray, confidence: np.ndarray, watch: Watch
@@ -88,11 +94,14 @@ class Disagreement(GapInterpolator):
                 continue
             shares = self._shares[value]
             parts = zip(self._sources.items(), prepared, strict=False)
-            wanted = [(source, ready, shares[name]) for (name, source), ready in parts if shares.get(name, 0.0) > 0]
+            wanted = [(name, source, ready) for (name, source), ready in parts if shares.get(name, 0.0) > 0]
             mixed = np.zeros(place.inside.shape, dtype=np.float32)
-            for source, ready, share in wanted:
-                mixed += share * source.chance(place, drawn, ready, watch)
-            ours, theirs = mixed > 0.5, self._run.chance(place, drawn, prepared[-1], watch) > 0.5
+            for name, source, ready in wanted:
+                with failing_alone(name, self._all):
+                    mixed += shares[name] * source.chance(place, drawn, ready, watch)
+            with failing_alone(self._run.name, self._all):
+                theirs = self._run.chance(place, drawn, prepared[-1], watch) > 0.5
+            ours = mixed > 0.5
             if place.elsewhere is not None:
                 ours, theirs = ours & ~place.elsewhere, theirs & ~place.elsewhere
             both, either = (ours & theirs).sum((1, 2)), ours.sum((1, 2)) + theirs.sum((1, 2))

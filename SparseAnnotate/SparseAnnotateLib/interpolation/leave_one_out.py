@@ -21,6 +21,7 @@ from .gap_filling import GapInterpolator
 from .label_fields import DrawnSlices
 from .label_gaps import LabelGap, label_gap
 from .mixing import Evidence, mixtures
+from .source_failures import failing_alone
 
 # More hidden slices make the figures little better, and take time.
 _MOST_HIDDEN = 10
@@ -62,7 +63,10 @@ def evidence_of(
     image: np.ndarray | None,
     watch: Watch,
 ) -> Evidence:
-    """How well mixtures of the sources predict the hidden slices of one round."""
+    """How well mixtures of the sources predict the hidden slices of one round.
+
+    Raises SourceFailedError when one of several sources fails.
+    """
     trial = _Trial(sources, one, annotation)
     trial.fill(one.rest, image, watch)
     return trial.evidence()
@@ -96,7 +100,11 @@ class _Trial(GapInterpolator):
         return DrawnSlices.of(annotation, self._round.stack.axis)
 
     def _prepare(self, annotation: SparseAnnotation, drawn: DrawnSlices, image: np.ndarray | None) -> list[Any]:
-        return [source.prepared(annotation, drawn, image) for source in self._sources.values()]
+        prepared = []
+        for name, source in self._sources.items():
+            with failing_alone(name, self._sources):
+                prepared.append(source.prepared(annotation, drawn, image))
+        return prepared
 
     def _fill_gap(
         self, drawn: DrawnSlices, gap: Gap, prepared: list[Any], out: np.ndarray, confidence: np.ndarray, watch: Watch
@@ -137,8 +145,9 @@ class _Trial(GapInterpolator):
             made = np.zeros(len(self._mixtures))
             if place is not None and 0 <= at < len(place.away):
                 if not chances:
-                    sources = self._sources.values()
-                    chances = [s.chance(place, drawn, p, watch) for s, p in zip(sources, prepared, strict=True)]
+                    for (name, source), ready in zip(self._sources.items(), prepared, strict=True):
+                        with failing_alone(name, self._sources):
+                            chances.append(source.chance(place, drawn, ready, watch))
                 each = np.stack([chance[at] for chance in chances]).reshape(len(chances), -1)
                 here = np.ones(layer[place.box].shape, dtype=bool) if decided is None else decided[place.box]
                 if place.elsewhere is not None:

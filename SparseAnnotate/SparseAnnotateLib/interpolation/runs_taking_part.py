@@ -176,8 +176,8 @@ class RunsTakingPart:
                 if run.dice is None:
                     sentence = _(
                         "The {source} has learned from slices of this volume, and none were held out: its share "
-                        "follows from how far it and the fill differ beside drawn slices, and is {most:.0%} at most."
-                    ).format(source=run.title, most=_MOST_UNPROVEN)
+                        "follows from how far it and the fill differ beside drawn slices, and is {most:.0f} % at most."
+                    ).format(source=run.title, most=100 * _MOST_UNPROVEN)
                 else:
                     sentence = _(
                         "The {source} has learned from slices of this volume, so that predicting them well is no "

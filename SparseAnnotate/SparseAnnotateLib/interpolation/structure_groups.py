@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import chain
 
 import numpy as np
 
@@ -25,17 +26,15 @@ def filled(
     more = method.found_elsewhere(annotation) if isinstance(method, FindsMore) else {}
     unseen = unseen_by(method, annotation)
     groups = annotation.structure_groups([value for value in more if value not in unseen])
-    if len(groups) == 1 and groups[0][1] is annotation and not unseen:
+    if groups.is_whole and not unseen:
         return method.fill(annotation, image, watch)
     watch = watch or Watch()
     rank = _ranks(annotation, more)
-    tasks: list[tuple[tuple[int, ...], SparseAnnotation | None]] = [*groups]
-    if unseen:
-        tasks.append((tuple(unseen), None))
+    rest: list[tuple[tuple[int, ...], None]] = [(tuple(unseen), None)] if unseen else []
     own: list[Fill] = []
     # One fill after another, because of their memory.
-    for number, (values, part) in enumerate(tasks):
-        fill = _of_group(method, values, annotation, part, more, image, watch.part(number, len(tasks)))
+    for number, (values, part) in enumerate(chain(groups, rest)):
+        fill = _of_group(method, values, annotation, part, more, image, watch.part(number, len(groups) + len(rest)))
         if number == 0:
             first, confidence = fill.labels, fill.confidence
             labels, closed = np.zeros_like(first), np.ones(first.shape, dtype=bool)

@@ -110,18 +110,28 @@ def _unknowns(free: np.ndarray, edges: Sequence[np.ndarray], diagonal: np.ndarra
     """The sparse matrix of the free voxels: `diagonal`, and minus the weights between neighbours."""
     from scipy.sparse import csr_matrix
 
-    numbers = np.full(free.shape, -1, dtype=np.int32)
-    numbers[free] = np.arange(len(diagonal), dtype=np.int32)
-    rows, columns, values = [numbers[free]], [numbers[free]], [diagonal]
+    count = len(diagonal)
+    padded = [n + 2 for n in free.shape]
+    is_free, numbers, weights = np.zeros(padded, bool), np.zeros(padded, np.int32), np.zeros(padded, diagonal.dtype)
+    is_free[1:-1, 1:-1, 1:-1] = free
+    places = np.flatnonzero(is_free)
+    flat_numbers, flat_weights = numbers.ravel(), weights.ravel()
+    flat_numbers[places] = np.arange(count, dtype=np.int32)
+    # Seven entries in each row, sorted as they are: the neighbours before a voxel, itself, and those after it. Where
+    # one is no unknown its entry is 0: leaving such entries out, or sorting all, would take twice as long.
+    columns, values = np.empty((count, 7), np.int32), np.empty((count, 7), diagonal.dtype)
+    columns[:, 3], values[:, 3] = flat_numbers[places], diagonal
     for axis, edge in enumerate(edges):
         low, high = neighbours(axis)
-        both = free[low] & free[high]
-        one, two = numbers[low][both], numbers[high][both]
-        rows += [one, two]
-        columns += [two, one]
-        values += [-edge[both]] * 2
-    places = (np.concatenate(rows), np.concatenate(columns))
-    return csr_matrix((np.concatenate(values), places), shape=(len(diagonal), len(diagonal)))
+        weights.fill(0)
+        part = weights[tuple(slice(1, n + 1) for n in edge.shape)]
+        np.multiply(edge, free[low] & free[high], out=part)
+        np.negative(part, out=part)
+        step = int(np.prod(padded[axis + 1 :]))
+        for entry, place, neighbour in ((axis, places - step, places - step), (6 - axis, places, places + step)):
+            columns[:, entry], values[:, entry] = flat_numbers[neighbour], flat_weights[place]
+    starts = np.arange(0, 7 * count + 1, 7, dtype=np.int32)
+    return csr_matrix((values.ravel(), columns.ravel(), starts), shape=(count, count))
 
 
 def _all_voxels(free: np.ndarray, edges: Sequence[np.ndarray], diagonal: np.ndarray) -> Any:

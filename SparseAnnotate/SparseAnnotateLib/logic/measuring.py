@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from .. import scene
@@ -15,11 +15,17 @@ from .session import Session, Waiting
 
 @dataclass(frozen=True)
 class Measurement:
-    """The measures of a result, and the table node that shows them."""
+    """The measures of a result, and the table node that shows them.
+
+    `batchedIou`: of each structure over the `volumes` whose results were made as this one and have been measured; see
+    `core.metrics.batched_iou`. Empty for a segmentation that is not a result.
+    """
 
     figures: CaseFigures
     names: dict[int, str]
     tableNode: Any
+    volumes: int = 0
+    batchedIou: dict[str, float] = field(default_factory=dict)
 
 
 class Measuring:
@@ -56,7 +62,7 @@ class Measuring:
             table = scene.new_figures_table(
                 f"{result_node.GetName()} measured", figures, names, result_node, reference_node
             )
-            return Measurement(figures, names, table)
+            return Measurement(figures, names, table, *scene.batched_iou(result_node))
 
         return self._session.do("compare", prepare(), finish, waiting)
 

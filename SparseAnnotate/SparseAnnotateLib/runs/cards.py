@@ -50,7 +50,8 @@ class RunCard:
         unsupported: label value to the share of what the last model labels so that lies there, in a sample of windows.
         is_live: True for a run that was trained while slices were being drawn: its `validation_dice` is that of the
             last slices, as the model predicted them before it learned from them.
-        slices: drawn slices learned from. cases: annotated cases.
+        slices: drawn slices learned from. cases: annotated cases. image_marks: fingerprints of their images, by which
+            they are known under another name, too; none for a run that was trained before this was recorded.
         images: what the images it learned from are like; None for a run that was trained before this was recorded.
         clear_surroundings: True when some image has uniform surroundings and no drawn structure reaches into them, so
             that predictions there are left out.
@@ -85,6 +86,7 @@ class RunCard:
     version: int = RUN_FORMAT
     channels: tuple[str, ...] = field(default=(), metadata=LEFT_OUT_WHEN_EMPTY)
     ct: dict[str, CtScale] = field(default_factory=dict, metadata=LEFT_OUT_WHEN_EMPTY)
+    image_marks: tuple[str, ...] = field(default=(), metadata=LEFT_OUT_WHEN_EMPTY)
 
     @property
     def class_count(self) -> int:

@@ -54,7 +54,7 @@ from .corrections_store import (
     store_corrections,
 )
 from .dicom_nodes import codes_of, colors_of, dicom_files_of, reading_whole_masks, why_not_from_dicom
-from .figures_table import StoredFigures, figures_of, new_figures_table
+from .figures_table import StoredFigures, batched_iou, figures_of, new_figures_table
 from .labels_in_pieces import collecting_labels
 from .last_applied import packing_applied, store_applied
 from .layer_writing import comparing_labels, making_voxels
@@ -165,6 +165,7 @@ __all__ = [
     "annotated_segmentation",
     "annotation_of",
     "apply_labels",
+    "batched_iou",
     "brush_for_correcting",
     "brush_place",
     "case_of",

@@ -10,8 +10,9 @@ from typing import Any
 import slicer
 import vtk
 
-from ..core import CaseFigures
+from ..core import CaseFigures, metrics
 from .node_stamps import voxel_stamp
+from .results import made_by
 
 _RESULT_ROLE, _REFERENCE_ROLE = "SparseAnnotate.Measured", "SparseAnnotate.Reference"
 _STALE_ATTRIBUTE, _MEAN_ATTRIBUTE = "SparseAnnotate.ChangedSince", "SparseAnnotate.MeanDice"
@@ -25,6 +26,8 @@ _COLUMNS = {
     "Average boundary distance (mm)": "average_boundary_mm",
     "Volume (ml)": "volume_ml",
     "Reference volume (ml)": "reference_volume_ml",
+    "Intersection (voxels)": "intersection_voxels",
+    "Union (voxels)": "union_voxels",
 }
 # Of all structures together, the same in every row.
 _WHOLE_COLUMNS = {"HVSMR overall score": "hvsmr_score", "Adapted Rand F-score": "rand_f_score"}
@@ -79,12 +82,9 @@ def figures_of(result_node, reference_node) -> StoredFigures | None:
     None when the pair has not been measured, or one of the two has been changed since. A change made in an earlier
     session of Slicer is noticed only if this function was called in that session after the change.
     """
-    tables = slicer.util.getNodesByClass("vtkMRMLTableNode")
-    pair = (result_node, reference_node)
-    own = [t for t in tables if (t.GetNodeReference(_RESULT_ROLE), t.GetNodeReference(_REFERENCE_ROLE)) == pair]
-    if not own or not _is_current(own[-1], *pair):
+    node = _newest_tables().get((result_node, reference_node))
+    if node is None or not _is_current(node, result_node, reference_node):
         return None
-    node = own[-1]
     table, mean = node.GetTable(), node.GetAttribute(_MEAN_ATTRIBUTE)
     rows = range(table.GetNumberOfRows())
     names = [table.GetColumnName(number) for number in range(table.GetNumberOfColumns())]
@@ -92,6 +92,42 @@ def figures_of(result_node, reference_node) -> StoredFigures | None:
     columns = {name: tuple(_number(table.GetValueByName(row, name)) for row in rows) for name in shown}
     structures = tuple(table.GetValueByName(row, "Structure").ToString() for row in rows)
     return StoredFigures(node, structures, columns, float(mean) if mean else None)
+
+
+def batched_iou(result_node) -> tuple[int, dict[str, float]]:
+    """IoU of each structure over all measured volumes whose results were made as this one: by a fill, or by one run.
+
+    Returns how many volumes these are, and the IoU by structure; see `core.metrics.batched_iou`. A volume counts once,
+    with its newest measures, and not if its result or reference has been changed since. (0, {}) for a segmentation
+    that is not a result.
+    """
+    kind, newest = made_by(result_node), {}
+    for (result, reference), node in _newest_tables().items():
+        if kind is not None and made_by(result) == kind and _is_current(node, result, reference):
+            newest[reference] = node
+    counts: dict[str, list[tuple[int, int]]] = {}
+    for node in newest.values():
+        table = node.GetTable()
+        if table.GetColumnByName("Union (voxels)") is None:
+            continue  # of an earlier version
+        for row in range(table.GetNumberOfRows()):
+            both, either = (
+                _number(table.GetValueByName(row, f"{name} (voxels)")) for name in ("Intersection", "Union")
+            )
+            structure = table.GetValueByName(row, "Structure").ToString()
+            counts.setdefault(structure, []).append((round(both), round(either)))
+    return len(newest), {structure: metrics.batched_iou(found) for structure, found in counts.items()}
+
+
+def _newest_tables() -> dict[tuple[Any, Any], Any]:
+    """The newest table node of each pair of a result and a reference that are in the scene."""
+    found: dict[tuple[Any, Any], Any] = {}
+    for table in slicer.util.getNodesByClass("vtkMRMLTableNode"):
+        pair = table.GetNodeReference(_RESULT_ROLE), table.GetNodeReference(_REFERENCE_ROLE)
+        if all(pair):
+            found.pop(pair, None)
+            found[pair] = table
+    return found
 
 
 def _is_current(node, result_node, reference_node) -> bool:

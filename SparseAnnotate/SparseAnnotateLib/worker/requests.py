@@ -222,7 +222,7 @@ def predict_each(
         try:
             if name in drawn and why_not is not None:
                 raise why_not
-            warnings = differences.of(name, predictor.image_facts(name))
+            warnings = differences.of(name, predictor.image_facts(name, part))
             if name in drawn and answers is not None:
                 result = _by_all(answers, cohort, name, part, clean_up, request.run)
             else:

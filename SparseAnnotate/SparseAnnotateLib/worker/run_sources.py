@@ -73,12 +73,12 @@ class RunSources:
             # The case is filled without the run.
             problem = _("Filled without the run '{run}'. {problem}")
             return [], [problem.format(run=self._name, problem=error.message)]
-        card = self._predictor.card
         # Drawn without a name: whether it is the run's structure of that value is not known.
         unnamed = {v for v in self._cohort.annotation(name).label_values() if v in self.further_names}
         notes = tuple(dict.fromkeys([*notes, *more, *self._left_out(unnamed)]))
         title = _("run '{name}'").format(name=self._name)
-        source = RunSource(title, title, found, self._known - unnamed, name in card.cases, card.validation_dice, notes)
+        learned_here, dice = self._predictor.has_learned_from(name), self._predictor.card.validation_dice
+        source = RunSource(title, title, found, self._known - unnamed, learned_here, dice, notes)
         return [source], []
 
     def _left_out(self, unnamed: Collection[int]) -> list[str]:

@@ -81,7 +81,7 @@ def label_slice(request: SliceRequest, watch: Watch) -> SliceAnswer:
             )
         )
     found = _found_model(cohort, request)
-    image = normalised_image(cohort, request.case, found.normalisation, found.channels, found.ct)
+    image = normalised_image(cohort, request.case, found.normalisation, found.channels, found.ct, watch)
     standard = geometry.to_standard_slice(axis, request.index)
     classes = slice_classes(found.model, image, *standard, watch)
     own = class_values(found.classes, found.names, cohort.labels)

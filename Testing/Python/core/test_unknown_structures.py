@@ -95,6 +95,26 @@ def test_without_names_or_records_a_slice_decides_everything(annotation):
         assert list(values) == other.label_values()
 
 
+def test_a_group_of_structures_needs_memory_for_its_drawn_slices_only():
+    shape, names = (128, 256, 256), {value: f"structure {value}" for value in range(1, 21)}
+    labels = np.zeros(shape, np.uint8)
+    labels[::16, 100:120, 100:120] = np.arange(1, 21)[:, None]
+    entries = [
+        (Plane.AXIAL, index, [name for value, name in names.items() if value % 9 != index // 16])
+        for index in range(0, 128, 16)
+    ]
+    annotation = SparseAnnotation(labels, ledger(entries), VolumeGeometry.from_spacing(shape), names=names)
+    seen = []
+    tracemalloc.start()
+    for values, part in annotation.structure_groups():
+        seen += [value for value in values if (part.labels == value).any()]
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert sorted(seen) == list(names)
+    # That of two of the nine groups at once, and of a comparison; a volume has 8 MiB.
+    assert peak < 4 * labels.nbytes
+
+
 def test_groups_have_the_slices_that_decide_them_and_no_doubtful_structures(annotation):
     groups = dict(annotation.structure_groups())
     assert set(groups) == {(1,), (2, 5)}

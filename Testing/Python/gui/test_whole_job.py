@@ -218,6 +218,7 @@ def test_filling_shows_how_far_it_can_be_trusted_and_goes_no_further_than_wanted
 
 def test_measuring_fills_the_table_and_says_what_was_saved(panel):
     from SparseAnnotateLib import scene
+    from SparseAnnotateLib.core import CaseFigures, LabelFigures
 
     ui = panel.ui
     volume = panel.add_ball()
@@ -228,11 +229,16 @@ def test_measuring_fills_the_table_and_says_what_was_saved(panel):
     assert not ui.measureButton.enabled
     reference = scene.new_segmentation("reference", (panel.labels > 0).astype(np.uint8), {1: "ball"}, volume)
     panel.idle()
+    other, its_reference = (scene.new_segmentation(name, panel.labels, {1: "ball"}, volume) for name in ("one", "two"))
+    scene.set_made_by(other, scene.FILL)
+    rows = (LabelFigures(1, 1.0, 1.0, 0.0, 0.0, 0.0, 1.0, 1.0, None, 10**9, 10**9),)
+    scene.new_figures_table("before", CaseFigures("other", rows, (), 1.0), {1: "ball"}, other, its_reference)
     ui.measuredSelector.setCurrentNode(panel.mrml.util.getNode("ball fill"))
     ui.referenceSelector.setCurrentNode(reference)
     ui.measureButton.click()
     panel.idle()
     assert panel.message.startswith("Mean Dice ")
+    assert panel.message.endswith("Batched IoU over 2 measured volumes: ball 1.000.")
     assert "HVSMR overall score" in panel.message
     assert "adapted Rand F-score 0." in panel.message or "adapted Rand F-score 1.000" in panel.message
     assert ui.figuresTable.item(0, 0).text() == "ball"

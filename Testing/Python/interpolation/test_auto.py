@@ -20,6 +20,7 @@ from SparseAnnotateLib.interpolation import (
     interpolator_named,
     pooled,
 )
+from SparseAnnotateLib.interpolation.interpolators.shape import ShapeInterpolator
 from SparseAnnotateLib.interpolation.leave_one_out import rounds
 from SparseAnnotateLib.interpolation.mixing import mixtures
 from SparseAnnotateLib.worker.fill_request import FillRequest
@@ -318,6 +319,52 @@ def test_a_method_that_fails_takes_no_part_and_this_is_said():
     assert "Filled without 'bad', which failed. It was given up." in done.warnings
     with pytest.raises(SparseAnnotateError, match="It was given up"):
         filled(annotation, AutoInterpolator({"bad": Failing(1)}))
+
+
+class Breaking(ShapeInterpolator):
+    """Works for some gaps, and then no more."""
+
+    def __init__(self, asked: int, error: Exception):
+        self.left, self.error = asked, error
+
+    def chance(self, *given):
+        self.left -= 1
+        if self.left < 0:
+            raise self.error
+        return super().chance(*given)
+
+
+@pytest.mark.parametrize("asked", [0, 1, 3])  # on hidden slices, and in the fill itself
+def test_a_method_that_fails_in_the_middle_takes_no_part_and_this_is_said(asked):
+    annotation, image = axial(ball(), [5, 9, 13, 17]), noisy_image(ball())
+    breaking = Breaking(asked, SparseAnnotateError("It was given up."))
+    methods = {"shape": interpolator_named("shape"), "bad": breaking}
+    done = finished_fill(AutoInterpolator(methods), annotation, lambda: image, {})
+    assert done.fill.shares == {1: {"shape": 1.0}}
+    np.testing.assert_array_equal(done.fill.labels, filled(annotation).labels)
+    assert [w for w in done.warnings if "bad" in w] == ["Filled without 'bad', which failed. It was given up."]
+    with pytest.raises(SparseAnnotateError, match="It was given up"):
+        filled(annotation, AutoInterpolator({"bad": breaking}))
+
+
+@pytest.mark.parametrize("error", [SparseAnnotateError("It was given up."), MemoryError()])
+def test_a_method_that_fails_when_two_gaps_are_filled_again_takes_no_part(error):
+    breaking = Breaking(1000, error)
+    method = AutoInterpolator({"shape": interpolator_named("shape"), "bad": breaking})
+    before = finished_fill(method, axial(ball(), [5, 9, 13, 17]), no_image, {})
+    assert set(before.fill.shares[1]) == {"shape", "bad"}
+    breaking.left = 0
+    changed = ball()
+    changed[9] = np.roll(changed[9], 2, 0)
+    after = finished_fill(method, axial(changed, [5, 9, 13, 17]), no_image, {}, previous=before)
+    np.testing.assert_array_equal(after.fill.labels, filled(axial(changed, [5, 9, 13, 17])).labels)
+    assert any("Filled without 'bad', which failed." in warning for warning in after.warnings)
+
+
+def test_a_cancellation_is_no_failure_of_a_method():
+    methods = {"shape": interpolator_named("shape"), "bad": Breaking(1, CancelledError("Cancelled."))}
+    with pytest.raises(CancelledError):
+        filled(axial(ball(), [5, 9, 13, 17]), AutoInterpolator(methods))
 
 
 def test_labels_of_two_methods_leave_no_gap_where_both_assign_a_label():

@@ -175,6 +175,17 @@ def test_the_card_and_the_list_of_runs_tell_both_figures(tmp_path, monkeypatch, 
     )
 
 
+@pytest.mark.parametrize(
+    ("count", "words"),
+    [(1, "1 drawn slice of 1 case, 1 step in 3 s"), (2, "2 drawn slices of 2 cases, 2 steps in 3 s")],
+)
+def test_a_training_of_one_step_is_told_in_the_singular(capsys, count, words):
+    models = [{"plan": {"network": "unet", "role": "3d"}, "iterations": count}]
+    facts = {"run": "r", "models": models, "slices": count, "cases": ["a"] * count, "seconds": 3.0, "device": "cpu"}
+    show_training({**facts, "validation_dice": None, "corrected_dice": None, "notes": []})
+    assert f"unet (3d) trained on {words} 3 s on cpu." in capsys.readouterr().out
+
+
 def test_a_dice_in_words_has_a_second_figure_only_where_it_differs():
     assert dice_range(0.87, 0.55) == "0.550 to 0.870"
     assert dice_range(0.87, 0.869) == dice_range(0.87, None) == "0.870"

@@ -121,7 +121,7 @@ for name in ("first", {what!r}, "last"):
 """
 
 
-def supervised(tmp_path: Path, what: str, seconds: float) -> tuple[int, dict]:
+def supervised(tmp_path: Path, what: str, seconds: float = 600) -> tuple[int, dict]:
     """The exit status and the record of a measuring process that crashes or hangs in the middle."""
     from gpu_parts.record import Record
     from gpu_parts.supervision import Supervisor
@@ -140,7 +140,7 @@ def supervised(tmp_path: Path, what: str, seconds: float) -> tuple[int, dict]:
 
 
 def test_a_process_that_crashes_is_started_again_without_what_it_was_at(parts, tmp_path):
-    status, content = supervised(tmp_path, "crash", 600)
+    status, content = supervised(tmp_path, "crash")
     assert [(e["name"], e["result"]) for e in content["parts"]["a"]] == [
         ("first", "measured"),
         ("crash", "failed"),
@@ -150,8 +150,20 @@ def test_a_process_that_crashes_is_started_again_without_what_it_was_at(parts, t
     assert (status, content["stopped"]) == (1, None)
 
 
-def test_a_process_that_hangs_is_ended_when_the_time_is_over(parts, tmp_path):
-    status, content = supervised(tmp_path, "hang", 12)
+def test_a_process_that_hangs_is_ended_when_the_time_is_over(parts, tmp_path, monkeypatch):
+    from gpu_parts import supervision
+
+    class WaitedFor(subprocess.Popen):
+        """The time is over as soon as the process hangs."""
+
+        def wait(self, timeout=None):
+            while timeout is not None and json.loads((tmp_path / "r.json").read_text())["running"] != ["a", "hang"]:
+                assert self.poll() is None
+                time.sleep(0.02)
+            return super().wait(timeout and 0.1)
+
+    monkeypatch.setattr(supervision.subprocess, "Popen", WaitedFor)
+    status, content = supervised(tmp_path, "hang")
     assert content["parts"]["a"][0]["result"] == "measured"
     assert content["parts"]["a"][1]["result"] == "skipped"
     assert content["stopped"] == "the time was over"

@@ -97,10 +97,10 @@ def test_learning_restores_slices_better_than_their_mean(network):
     torch.manual_seed(0)
     encoder = network()
     positions = torch.linspace(0, 1, encoder.size)
-    shifts = torch.rand(64, 1, 1, 1)
-    pictures = torch.sigmoid(20 * (positions - shifts)).expand(64, 1, encoder.size, encoder.size).contiguous()
+    shifts = torch.rand(16, 1, 1, 1)
+    pictures = torch.sigmoid(20 * (positions - shifts)).expand(16, 1, encoder.size, encoder.size).contiguous()
     optimizer = torch.optim.AdamW(encoder.parameters(), lr=encoder.learning_rate)
-    for _ in range(60):
+    for _ in range(40):
         optimizer.zero_grad()
         loss = encoder.loss(encoder.prepared(pictures), pictures)
         loss.backward()

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from small_volumes import ball, noisy_image
-from SparseAnnotateLib.core import BadInputError
-from SparseAnnotateLib.learning.data.training_cases import normalise
+from SparseAnnotateLib.core import BadInputError, CancelledError, Watch
+from SparseAnnotateLib.learning.data import training_cases as data
+from SparseAnnotateLib.learning.data.training_cases import normalise, training_cases
 
 IMAGE = noisy_image(ball())
 
@@ -70,3 +71,47 @@ def test_an_image_that_is_nearly_one_grey_value_everywhere_is_scaled_by_its_rang
 def test_a_constant_image_is_refused(value):
     with pytest.raises(BadInputError, match="The image is uniform"):
         quietly(np.full((4, 5, 6), value), "z_score")
+
+
+def prepared(cohort, folder, watch):
+    """Both balls as training data."""
+    how = {"normalisation": "z_score", "validation_share": 0.0, "seed": 0}
+    return training_cases(cohort, ["ball_0", "ball_1"], {1: 1, 2: 2}, folder=folder, watch=watch, **how)
+
+
+def test_preparing_is_shown_case_by_case_and_can_be_cancelled_before_each_image(ball_cohort, tmp_path):
+    shown = []
+
+    def report(progress):
+        shown.append((progress.fraction, progress.message))
+        if progress.message == "preparing 'ball_1', 2 of 2":
+            watch.cancel()
+
+    watch = Watch(report)
+    with pytest.raises(CancelledError):
+        prepared(ball_cohort, tmp_path, watch)
+    assert shown == [
+        (0.0, "reading the drawn slices of 'ball_0', 1 of 2"),
+        (0.25, "reading the drawn slices of 'ball_1', 2 of 2"),
+        (0.5, "preparing 'ball_0', 1 of 2"),
+        (0.75, "preparing 'ball_1', 2 of 2"),
+    ]
+    assert len(list((ball_cohort.cache_folder / "normalised").iterdir())) == 1
+
+
+@pytest.mark.parametrize("during", ["Intensities", "NormalizeIntensity", "require_finite"])
+def test_cancelling_within_an_image_takes_effect_at_its_next_step(ball_cohort, tmp_path, monkeypatch, during):
+    watch, whole = Watch(), getattr(data, during)
+
+    def cancelling(value):
+        watch.cancel()
+        return value
+
+    if during == "Intensities":
+        monkeypatch.setattr(data.Intensities, "of", staticmethod(lambda image, of=whole.of: cancelling(of(image))))
+        monkeypatch.setattr(data, "NormalizeIntensity", lambda: pytest.fail("went on after the cancellation"))
+    else:
+        monkeypatch.setattr(data, during, lambda *values: cancelling(whole(*values)))
+    with pytest.raises(CancelledError):
+        prepared(ball_cohort, tmp_path, watch)
+    assert not (ball_cohort.cache_folder / "normalised").exists()

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from small_volumes import QUICK_TRAINING, ball, noisy_image
+from small_volumes import QUICK_TRAINING, ball, new_ball_cohort, noisy_image
 from SparseAnnotateLib.core import CancelledError, Plane, SparseAnnotation, VolumeGeometry, Watch
 from SparseAnnotateLib.core.images import read_labels
 from SparseAnnotateLib.learning.data.patches import PatchSampler, Placing
@@ -41,14 +41,14 @@ def settings(recipe, **more):
     return TrainingSettings(**{**QUICK, "recipe": recipe, **more})
 
 
-@pytest.fixture
-def self_trained(ball_cohort):
-    """A run of all three models, and a third case without any drawn slice."""
+@pytest.fixture(scope="module")
+def self_trained(tmp_path_factory):
+    """A run of all three models, and a third case without any drawn slice; tests may add to it, not change it."""
+    cohort = new_ball_cohort(tmp_path_factory.mktemp("self_trained"))
     labels = ball(centre=(11, 13, 15))
     geometry = VolumeGeometry.from_spacing(labels.shape, (2.0, 1.0, 1.0))
-    ball_cohort.add_case("ball_2", noisy_image(labels, 2), geometry)
-    card = train(ball_cohort, "r", settings("self_training"))
-    return ball_cohort, card
+    cohort.add_case("ball_2", noisy_image(labels, 2), geometry)
+    return cohort, train(cohort, "r", settings("self_training"))
 
 
 def test_dense_vox_net_has_the_paper_s_layers_and_every_one_learns():
@@ -192,16 +192,16 @@ def test_the_whole_of_zheng_2020_runs_and_leaves_what_it_made(self_trained):
     assert labels.shape == (24, 28, 32)
 
 
-def test_self_training_stopped_in_any_of_its_models_resumes_to_the_same_weights(ball_cohort, monkeypatch):
+def test_self_training_stopped_in_any_of_its_models_resumes_to_the_same_weights(self_trained, monkeypatch):
+    cohort, _ = self_trained
     monkeypatch.setattr("SparseAnnotateLib.learning.training.trainer._REPORT_SECONDS", 0.0)
-    train(ball_cohort, "whole", settings("self_training"))
     for stage in ("2D model, step 3", "3D model, step 2", "pseudo-labels of 'ball_1'", "final model, step 4"):
         watch = cancelled_at(stage)
         with pytest.raises(CancelledError):
-            train(ball_cohort, "parts", settings("self_training") if stage.startswith("2D") else None, watch=watch)
-    train(ball_cohort, "parts")
+            train(cohort, "parts", settings("self_training") if stage.startswith("2D") else None, watch=watch)
+    train(cohort, "parts")
     for role in ("2d", "3d", "final"):
-        whole, parts = (RunFolder(ball_cohort.run_folder(name)).weights_path(role) for name in ("whole", "parts"))
+        whole, parts = (RunFolder(cohort.run_folder(name)).weights_path(role) for name in ("r", "parts"))
         assert whole.read_bytes() == parts.read_bytes(), role
 
 
@@ -315,7 +315,7 @@ def test_drawn_voxels_keep_their_truth_and_what_lies_outside_the_volume_counts_n
 
 
 def test_a_plain_network_as_the_final_model_sees_the_image_alone(ball_cohort):
-    card = train(ball_cohort, "r", settings("self_training", network_final="auto", device="cpu"))
+    card = train(ball_cohort, "r", settings("self_training", network_final="auto", device="cpu", iterations=2))
     assert card.last.plan.network == "unet_small"
     ball_cohort.add_case("bare", *ball_cohort.image("ball_0"))
     assert Predictor(ball_cohort, "r", "cpu").labels("bare").shape == (24, 28, 32)
@@ -381,20 +381,21 @@ def test_a_plan_can_be_edited_before_the_run_begins(ball_cohort):
     assert card.last.iterations == 3
 
 
-def test_a_mean_teacher_and_mixup_change_what_is_learned_and_resume_exactly(ball_cohort, monkeypatch):
+def test_a_mean_teacher_and_mixup_change_what_is_learned_and_resume_exactly(tiny_cohort, monkeypatch):
     from SparseAnnotateLib.runs import AugmentationSettings
 
     monkeypatch.setattr("SparseAnnotateLib.learning.training.trainer._REPORT_SECONDS", 0.0)
     more = {"mean_teacher": 1.0, "augmentation": AugmentationSettings(mixup=0.5), "undrawn_share": 0.3}
-    train(ball_cohort, "plain", settings("3d"))
-    train(ball_cohort, "whole", settings("3d", **more))
+    three = {"iterations": 3, "validate_every": 3, "precision": "fp32"}
+    train(tiny_cohort, "plain", settings("3d", **three))
+    train(tiny_cohort, "whole", settings("3d", **three, **more))
 
-    watch = cancelled_at("step 3")
+    watch = cancelled_at("step 2")
     with pytest.raises(CancelledError):
-        train(ball_cohort, "parts", settings("3d", **more), watch=watch)
-    train(ball_cohort, "parts")
+        train(tiny_cohort, "parts", settings("3d", **three, **more), watch=watch)
+    train(tiny_cohort, "parts")
     weights = [
-        RunFolder(ball_cohort.run_folder(n)).weights_path("3d").read_bytes() for n in ("plain", "whole", "parts")
+        RunFolder(tiny_cohort.run_folder(n)).weights_path("3d").read_bytes() for n in ("plain", "whole", "parts")
     ]
     assert weights[0] != weights[1] == weights[2]
 
@@ -433,17 +434,16 @@ def test_held_out_slices_of_many_planes_belong_to_nobody(ball_cohort, tmp_path):
     labels = ball()
     geometry = VolumeGeometry.from_spacing(labels.shape, (2.0, 1.0, 1.0))
     ball_cohort.save_annotation("ball_0", SparseAnnotation.from_slices(labels, geometry, Plane.AXIAL, range(24)))
-    card = train(ball_cohort, "r", settings("ensemble", validation_share=0.2))
+    card = train(ball_cohort, "r", settings("ensemble", validation_share=0.2, iterations=2, validate_every=2))
     assert set(card.view_dice) == {"axial", "coronal", "sagittal", "3d"}
     assert max(card.view_weights.values()) == 1.0
     assert all(m.validation_dice is not None for m in card.models)
 
 
-def test_pseudo_labels_far_from_all_structures_take_no_room_and_are_background(self_trained, tmp_path):
+def test_pseudo_labels_far_from_all_structures_take_no_room_and_are_background(ball_cohort, tmp_path):
     from SparseAnnotateLib.learning.data.patches import extract_patch
     from SparseAnnotateLib.learning.training.pseudo_labels import _box
 
-    cohort, _ = self_trained
     sets = np.zeros((2, 60, 70, 80), np.uint8)
     sets[1, 30:33, 40, 50] = 2
     box = _box(sets)
@@ -452,7 +452,7 @@ def test_pseudo_labels_far_from_all_structures_take_no_room_and_are_background(s
     path = tmp_path / "kept.npy"
     inside = (slice(None), *box)
     np.save(path, np.stack([sets[inside], sure[inside]]))
-    case = replace(cases_of(cohort, tmp_path)[0], pseudo_path=path, pseudo_start=tuple(b.start for b in box))
+    case = replace(cases_of(ball_cohort, tmp_path)[0], pseudo_path=path, pseudo_start=tuple(b.start for b in box))
     for corner in ((28, 38, 48), (0, 0, 0), (40, 50, 60)):
         part = tuple(slice(c, c + 12) for c in corner)
         found, certain = case.pseudo_labels(part)

@@ -5,12 +5,14 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
-from small_volumes import QUICK_TRAINING, ball, noisy_image
+from small_volumes import QUICK_TRAINING, ball, new_ball_cohort, noisy_image
 from SparseAnnotateLib.core import (
     BadInputError,
     BusyError,
@@ -51,16 +53,24 @@ def cancelled_at(iteration):
     return watch
 
 
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """The weights and metrics of SETTINGS on `ball_cohort`, trained in one go."""
+    cohort = new_ball_cohort(tmp_path_factory.mktemp("whole"))
+    train(cohort, "whole", SETTINGS)
+    return SimpleNamespace(weights=weights_of(cohort, "whole"), metrics=RunFolder(cohort.run_folder("whole")).metrics())
+
+
 @pytest.fixture
 def every_step_reported(monkeypatch):
     monkeypatch.setattr("SparseAnnotateLib.learning.training.trainer._REPORT_SECONDS", 0.0)
 
 
 def test_training_lowers_the_loss_and_the_model_finds_the_balls(ball_cohort):
-    settings = TrainingSettings(**{**QUICK_TRAINING, "iterations": 60, "validate_every": 30})
+    settings = TrainingSettings(**{**QUICK_TRAINING, "iterations": 40, "validate_every": 40})
     card = train(ball_cohort, "r", settings)
     losses = [m["loss"] for m in RunFolder(ball_cohort.run_folder("r")).metrics() if "loss" in m]
-    assert len(losses) == card.last.iterations == 60
+    assert len(losses) == card.last.iterations == 40
     assert np.mean(losses[-10:]) < 0.6 * np.mean(losses[:10])
     predictor = Predictor(ball_cohort, "r", "cpu")
     labels = predictor.labels("ball_0")
@@ -78,37 +88,35 @@ def test_a_prediction_leaves_drawn_slices_as_drawn(ball_cohort):
     np.testing.assert_array_equal(labels[drawn], annotation.labels[drawn])
 
 
-def test_the_same_seed_gives_the_same_weights_and_another_seed_others(ball_cohort):
-    for run, seed in (("a", 0), ("b", 0), ("c", 1)):
+def test_the_same_seed_gives_the_same_weights_and_another_seed_others(ball_cohort, whole):
+    for run, seed in (("same", 0), ("other", 1)):
         train(ball_cohort, run, TrainingSettings(**{**QUICK_TRAINING, "seed": seed}))
-    assert weights_of(ball_cohort, "a") == weights_of(ball_cohort, "b") != weights_of(ball_cohort, "c")
+    assert weights_of(ball_cohort, "same") == whole.weights != weights_of(ball_cohort, "other")
 
 
 @pytest.mark.parametrize("iteration", [1, 3, 4])
-def test_a_cancelled_run_resumes_to_exactly_the_same_weights(ball_cohort, every_step_reported, iteration):
-    train(ball_cohort, "whole", SETTINGS)
+def test_a_cancelled_run_resumes_to_exactly_the_same_weights(ball_cohort, whole, every_step_reported, iteration):
     with pytest.raises(CancelledError):
         train(ball_cohort, "parts", SETTINGS, watch=cancelled_at(iteration))
     assert not RunFolder(ball_cohort.run_folder("parts")).is_finished
     card = train(ball_cohort, "parts")
     assert card.last.iterations == 6
-    assert weights_of(ball_cohort, "parts") == weights_of(ball_cohort, "whole")
-    metrics = [RunFolder(ball_cohort.run_folder(run)).metrics() for run in ("whole", "parts")]
-    assert metrics[0] == metrics[1]
+    assert weights_of(ball_cohort, "parts") == whole.weights
+    assert RunFolder(ball_cohort.run_folder("parts")).metrics() == whole.metrics
 
 
 @needs_posix_signals
-def test_a_killed_run_resumes_to_exactly_the_same_weights(ball_cohort):
-    settings = {**QUICK_TRAINING, "iterations": 16}
-    train(ball_cohort, "whole", TrainingSettings(**settings))
+def test_a_killed_run_resumes_to_exactly_the_same_weights(ball_cohort, whole):
     # It never ends by itself, however late the kill comes.
     script = f"""
 import sys, time; sys.path[:0] = {sys.path!r}
 from SparseAnnotateLib.core import Cohort, Watch
 from SparseAnnotateLib.runs import TrainingSettings
+from SparseAnnotateLib.learning.training import trainer
 from SparseAnnotateLib.learning.training.training_run import train
-train(Cohort.open({str(ball_cohort.folder)!r}), "killed", TrainingSettings(**{settings!r}), watch=Watch(
-    lambda progress: progress.message.startswith("step 12") and time.sleep(3600)
+trainer._REPORT_SECONDS = 0.0
+train(Cohort.open({str(ball_cohort.folder)!r}), "killed", TrainingSettings(**{QUICK_TRAINING!r}), watch=Watch(
+    lambda progress: progress.message.startswith("step 5") and time.sleep(3600)
 ))
 """
     process = subprocess.Popen([sys.executable, "-c", script], stderr=subprocess.DEVNULL)
@@ -121,8 +129,8 @@ train(Cohort.open({str(ball_cohort.folder)!r}), "killed", TrainingSettings(**{se
     assert run.is_started
     assert not run.is_finished
     train(ball_cohort, "killed")
-    assert weights_of(ball_cohort, "killed") == weights_of(ball_cohort, "whole")
-    assert len([m for m in run.metrics() if "loss" in m]) == 16
+    assert weights_of(ball_cohort, "killed") == whole.weights
+    assert run.metrics() == whole.metrics
 
 
 def test_runs_of_before_plan_json_are_listed_read_and_resumed(ball_cohort, every_step_reported):
@@ -190,7 +198,7 @@ def test_labels_keep_their_values_and_names_from_drawing_to_prediction(ball_coho
     ball_cohort.set_labels({7: "seven"})
     for name in ("ball_0", "ball_1"):
         ball_cohort.save_annotation(name, SparseAnnotation.from_slices(labels, geometry, Plane.AXIAL, [8, 12, 16]))
-    card = train(ball_cohort, "r", TrainingSettings(**{**QUICK_TRAINING, "iterations": 40}))
+    card = train(ball_cohort, "r", TrainingSettings(**{**QUICK_TRAINING, "iterations": 20, "validate_every": 20}))
     assert card.classes == (7,)
     assert card.label_names == {7: "seven"}
     assert set(np.unique(Predictor(ball_cohort, "r", "cpu").labels("ball_0"))) == {0, 7}
@@ -245,6 +253,7 @@ def test_a_run_does_not_resume_with_the_pseudo_labels_of_other_images(ball_cohor
     undrawn = noisy_image(ball(), 9)
     ball_cohort.add_case("undrawn", undrawn, ball_cohort.geometry("ball_0"))
     settings = TrainingSettings(**{**QUICK_TRAINING, "recipe": "self_training", "patch_2d": (16, 32), "batch_2d": 2})
+    settings = replace(settings, iterations=1)
     watch = Watch(lambda progress: watch.cancel() if "final model" in progress.message else None)
     with pytest.raises(CancelledError):
         train(ball_cohort, "r", settings, watch=watch)
@@ -254,8 +263,7 @@ def test_a_run_does_not_resume_with_the_pseudo_labels_of_other_images(ball_cohor
         train(ball_cohort, "r")
 
 
-def test_cancelling_while_a_training_is_timed_takes_effect_at_the_next_step(ball_cohort, monkeypatch):
-    train(ball_cohort, "whole", SETTINGS)
+def test_cancelling_while_a_training_is_timed_takes_effect_at_the_next_step(ball_cohort, whole, monkeypatch):
     watch, steps = Watch(), []
     built = estimate.network_to_train
 
@@ -275,7 +283,7 @@ def test_cancelling_while_a_training_is_timed_takes_effect_at_the_next_step(ball
     monkeypatch.undo()
     # With the same words or without any: the run begins as if nothing had been.
     train(ball_cohort, "r", SETTINGS)
-    assert weights_of(ball_cohort, "r") == weights_of(ball_cohort, "whole")
+    assert weights_of(ball_cohort, "r") == whole.weights
 
 
 def test_a_second_process_on_the_same_run_is_refused_with_the_reason(ball_cohort):
@@ -375,12 +383,13 @@ def test_memory_that_runs_out_halves_the_batch_and_is_reported_in_the_plan(ball_
     assert any("1 patch per step instead of 2" in note for note in plan.notes)
 
 
-def test_a_network_whose_blocks_have_two_names_is_trained_resumed_and_used(ball_cohort, every_step_reported):
-    settings = TrainingSettings(**{**QUICK_TRAINING, "network": "dynunet"})
+def test_a_network_whose_blocks_have_two_names_is_trained_resumed_and_used(tiny_cohort, every_step_reported):
+    few = {"iterations": 2, "batch": 1, "precision": "fp32"}
+    settings = TrainingSettings(**{**QUICK_TRAINING, "network": "dynunet", **few})
     with pytest.raises(CancelledError):
-        train(ball_cohort, "parts", settings, watch=cancelled_at(4))
-    train(ball_cohort, "parts")
-    train(ball_cohort, "whole", settings)
-    parts, whole = (RunFolder(ball_cohort.run_folder(run)).weights_path("3d") for run in ("parts", "whole"))
+        train(tiny_cohort, "parts", settings, watch=cancelled_at(1))
+    train(tiny_cohort, "parts")
+    train(tiny_cohort, "whole", settings)
+    parts, whole = (RunFolder(tiny_cohort.run_folder(run)).weights_path("3d") for run in ("parts", "whole"))
     assert parts.read_bytes() == whole.read_bytes()
-    assert Predictor(ball_cohort, "whole", "cpu").predict("ball_0").labels.shape == ball_cohort.geometry("ball_0").shape
+    assert Predictor(tiny_cohort, "whole", "cpu").predict("a").labels.shape == tiny_cohort.geometry("a").shape

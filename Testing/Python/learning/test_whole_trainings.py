@@ -218,10 +218,10 @@ def test_every_part_of_self_training_takes_every_loss_and_fills(ball_cohort, los
 
     requests.fill(requests.FillRequest(str(ball_cohort.folder), method="shape"), Watch())
     ball_cohort.add_case("bare", *ball_cohort.image("ball_0"))
-    settings = {**QUICK_TRAINING, "recipe": "self_training", "iterations": 3, "undrawn_share": 0.2}
+    settings = {**QUICK_TRAINING, "recipe": "self_training", "iterations": 2, "undrawn_share": 0.2}
     settings |= {"loss": loss, "fill_weight": 0.3 if loss != "boundary" else 0.0}
     card = train(ball_cohort, "r", TrainingSettings(**settings))
-    assert [m.iterations for m in card.models] == [3, 3, 3]
+    assert [m.iterations for m in card.models] == [2, 2, 2]
     assert all(np.isfinite(m.loss) for m in card.models)
 
 
@@ -253,7 +253,7 @@ def test_memory_stays_bounded_however_many_classes_there_are():
 
 def test_the_memory_format_of_gpus_learns_the_same(ball_cohort):
     for name, last in (("plain", False), ("last", True)):
-        train(ball_cohort, name, TrainingSettings(**{**QUICK_TRAINING, "channels_last": last}))
+        train(ball_cohort, name, TrainingSettings(**{**QUICK_TRAINING, "channels_last": last, "iterations": 3}))
     losses = [
         [m["loss"] for m in RunFolder(ball_cohort.run_folder(name)).metrics("3d") if "loss" in m]
         for name in ("plain", "last")

@@ -128,13 +128,13 @@ def test_the_loss_is_a_solid_line_even_in_a_chart_loaded_with_a_scene(mrml):
     assert loss.GetMarkerStyle() == loss.MarkerStyleNone
 
 
-def measured(mrml, volume):
+def measured(mrml, volume, both=2, either=5):
     from SparseAnnotateLib import scene
 
     labels = np.zeros((5, 6, 7), np.uint8)
     labels[1:4, 2:4, 2:5] = 1
     result, reference = (scene.new_segmentation(name, labels, {1: "liver"}, volume) for name in ("one", "two"))
-    rows = (LabelFigures(1, 0.5, 0.4, np.inf, 2.0, 1.0, 1.5, 2.5),)
+    rows = (LabelFigures(1, 0.5, 0.4, np.inf, 2.0, 1.0, 1.5, 2.5, None, both, either),)
     table = scene.new_figures_table("measured", CaseFigures("a", rows, (), 0.75), {1: "liver"}, result, reference)
     return result, reference, table
 
@@ -162,6 +162,25 @@ def test_figures_of_a_segmentation_that_was_changed_since_are_not_found(mrml, vi
     assert scene.figures_of(result, reference) is None
     # Nor later, in this session or when the scene is opened again.
     assert scene.figures_of(result, reference) is None
+
+
+def test_batched_iou_is_over_the_volumes_whose_results_were_made_alike(mrml, views):
+    from SparseAnnotateLib import scene
+
+    (first, reference, _), (second, *_), (third, *_) = (
+        measured(mrml, views[0], both, either) for both, either in ((10, 20), (90, 100), (1, 1000))
+    )
+    assert scene.batched_iou(first) == (0, {})
+    for result, kind in ((first, "run 1"), (second, "run 1"), (third, "fill")):
+        scene.set_made_by(result, kind)
+    assert scene.batched_iou(first) == (2, {"liver": 100 / 120})
+    assert scene.batched_iou(third) == (1, {"liver": 1 / 1000})
+    # A volume counts once, with what was measured last, and not at all after a change.
+    rows = (LabelFigures(1, 0.5, 0.4, 1.0, 2.0, 1.0, 1.5, 2.5, None, 15, 20),)
+    scene.new_figures_table("again", CaseFigures("a", rows, (), 0.75), {1: "liver"}, first, reference)
+    assert scene.batched_iou(second) == (2, {"liver": 105 / 120})
+    mrml.util.updateSegmentBinaryLabelmapFromArray(np.ones((5, 6, 7), np.uint8), second, "liver", views[0])
+    assert scene.batched_iou(first) == (1, {"liver": 15 / 20})
 
 
 def test_figures_are_found_in_a_reopened_scene_even_infinite_ones(mrml, views, embedded, tmp_path):

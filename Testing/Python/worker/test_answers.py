@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -13,6 +14,7 @@ from SparseAnnotateLib.command_line.main import main
 from SparseAnnotateLib.core import (
     BadInputError,
     CancelledError,
+    Cohort,
     Ledger,
     Plane,
     RunError,
@@ -79,6 +81,16 @@ def test_a_case_without_drawn_slices_gets_the_result_of_the_model(trained):
     assert with_answers["ball_0"][0].confidence_path != ""
     assert alone["ball_0"][0].confidence_path == ""
     assert (with_answers["ball_0"][1] != alone["ball_0"][1]).any()
+
+
+def test_a_run_from_elsewhere_that_has_learned_from_this_image_by_another_name_proves_nothing_here(trained, tmp_path):
+    name, other = trained.cases[0].name, Cohort.create(tmp_path / "other", "other", trained.labels)
+    other.add_case("another name", trained.channel_paths(name)[""])
+    other.save_annotation("another name", trained.annotation(name))
+    shutil.copytree(trained.run_folder("r"), other.run_folder("r"))
+    request = requests.FillRequest(str(other.folder), cases=("another name",), run="r", device="cpu")
+    (filled,) = requests.fill(request, Watch())
+    assert any("has learned from slices of this volume" in warning for warning in filled.warnings)
 
 
 def test_the_answer_is_better_than_a_model_that_has_hardly_learned(trained):

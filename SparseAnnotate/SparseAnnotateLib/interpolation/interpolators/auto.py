@@ -28,6 +28,7 @@ from ..leave_one_out import Round, evidence_of, rounds
 from ..mixing import MIXTURE, Evidence, Shares, pooled
 from ..run_source import RunSource
 from ..runs_taking_part import RunsTakingPart
+from ..source_failures import SourceFailedError
 
 Sources = dict[str, ChanceSource]
 _SLICES_CHANGED = 0.25
@@ -115,9 +116,20 @@ class AutoInterpolator:
         image: np.ndarray | None,
         watch: Watch | None = None,
     ) -> Fill:
-        """See `Interpolator.fill`; without an image, methods that need it are left out."""
+        """See `Interpolator.fill`; without an image, methods that need it are left out, as are sources that fail."""
         annotation.require_drawn("the volume")
         watch = watch or Watch()
+        try:
+            return self._filled(annotation, image, watch)
+        except SourceFailedError as error:
+            methods = {name: method for name, method in self._methods.items() if name != error.source}
+            runs = [run for name, run in self._runs.items() if name != error.source]
+            if not methods:
+                raise
+            fill = AutoInterpolator(methods, self._evidence, runs, self._only).fill(annotation, image, watch)
+            return replace(fill, warnings=(_without(error.source, error), *fill.warnings))
+
+    def _filled(self, annotation: SparseAnnotation, image: np.ndarray | None, watch: Watch) -> Fill:
         evidence = self._evidence
         if evidence is None:
             evidence = self.measure(annotation, image, watch.part(0, 2))
@@ -174,7 +186,10 @@ class AutoInterpolator:
         mixture = only if len(soft) == 1 else ChanceInterpolator(soft, previous.shares)
         if not isinstance(mixture, IncrementalInterpolator):
             return self.fill(annotation, image, watch)
-        fill = mixture.refill(previous, annotation, image, changed, watch)
+        try:
+            fill = mixture.refill(previous, annotation, image, changed, watch)
+        except SourceFailedError:
+            return self.fill(annotation, image, watch)
         return replace(
             fill,
             methods=previous.methods,
@@ -202,7 +217,12 @@ class AutoInterpolator:
     ) -> tuple[Evidence, list[str]]:
         """Leave-one-out of one round by the methods that do not fail, and what failed."""
         sources, warnings = self._sources(one.rest, image, watch.part(0, 2))
-        return evidence_of(sources, one, annotation, image, watch.part(1, 2)), warnings
+        while True:
+            try:
+                return evidence_of(sources, one, annotation, image, watch.part(1, 2)), warnings
+            except SourceFailedError as error:
+                del sources[error.source]
+                warnings.append(_without(error.source, error))
 
     def _sources(
         self, annotation: SparseAnnotation, image: np.ndarray | None, watch: Watch
@@ -214,14 +234,12 @@ class AutoInterpolator:
         usable = self._usable(image)
         found: Sources = {}
         problems: list[str] = []
-        drawn = DrawnSlices.of(annotation)
         failure: SparseAnnotateError | None = None
         for number, (name, method) in enumerate(usable.items()):
             try:
                 if isinstance(method, ChanceSource):
                     if isinstance(method, LearnsFirst) and image is not None:
                         method.learn(annotation, image, watch.part(number, len(usable)))
-                    method.prepared(annotation, drawn, image)
                     found[name] = method
                 else:
                     found[name] = _LabelSource(method.fill(annotation, image, watch.part(number, len(usable))))
@@ -229,11 +247,7 @@ class AutoInterpolator:
                 raise
             except SparseAnnotateError as error:
                 failure = error
-                problems.append(
-                    _("Filled without '{method}', which failed. {problem}").format(
-                        method=method_label(name), problem=error.message
-                    )
-                )
+                problems.append(_without(name, error))
         if not found and failure is not None:
             raise failure
         return found, problems
@@ -248,6 +262,13 @@ class AutoInterpolator:
                 )
             )
         return usable
+
+
+def _without(name: str, error: SparseAnnotateError) -> str:
+    """A sentence on a source that failed; `name`: of a method, or of a run."""
+    return _("Filled without '{method}', which failed. {problem}").format(
+        method=method_label(name), problem=error.message
+    )
 
 
 def _with_room_for(annotation: SparseAnnotation, values: Collection[int]) -> SparseAnnotation:

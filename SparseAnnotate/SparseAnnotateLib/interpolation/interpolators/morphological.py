@@ -132,7 +132,7 @@ class MorphologicalInterpolator:
             if seconds > self.time_limit:
                 raise SparseAnnotateError(
                     _(
-                        "ITK's morphological interpolation was stopped after {seconds:.0f} s. Use the {other} method, "
+                        "ITK's morphological interpolation was stopped after {seconds:g} s. Use the {other} method, "
                         "or raise the time limit."
                     ).format(seconds=self.time_limit, other=undemanding_method())
                 )

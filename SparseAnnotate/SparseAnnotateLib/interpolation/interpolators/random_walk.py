@@ -143,8 +143,14 @@ def _solved(
     for axis, step in enumerate((main.step, *main.in_plane)):
         low, high = neighbours(axis)
         # Diffusion would divide by the square of the distance, and thick slices would hardly affect each other.
-        edge = np.exp(-_EDGE * ((image[high] - image[low]) / contrast) ** 2) * (pixel / step) + _WEAKEST_EDGE
-        edges.append(edge.astype(np.float32))
+        edge = image[high] - image[low]
+        edge /= contrast
+        np.square(edge, out=edge)
+        edge *= -_EDGE
+        np.exp(edge, out=edge)
+        edge *= pixel / step
+        edge += _WEAKEST_EDGE
+        edges.append(edge)
     solution = solved(free, edges, np.where(free, np.float32(0), chance), total, pull, watch, start)
     chance_of_free: np.ndarray = np.clip(solution, 0, 1)
     return chance_of_free

@@ -157,19 +157,21 @@ class TrainingCase:
         return mapped_array(self.distances_paths[axis])
 
 
-def normalise(image: np.ndarray, kind: str, ct: CtScale | None = None) -> np.ndarray:
+def normalise(image: np.ndarray, kind: str, ct: CtScale | None = None, watch: Watch | None = None) -> np.ndarray:
     """A (K, J, I) image as float16 with zero mean and unit variance ('z_score'), or 0.5-99.5 % to 0-1 ('percentile').
 
     Each volume by itself: MR intensities have no unit, and differ 10,000-fold between scanners. Padding far outside
     the range of the image is ignored and clipped; see `Intensities`. With `ct` the scale is the same for all volumes.
 
-    Raises BadInputError for a constant image.
+    A large image takes seconds, so `watch` can cancel in between. Raises BadInputError for a constant image.
     """
+    watch = watch or Watch()
     if ct is not None:
         return _in_ct_window(image, ct)
     intensities = Intensities.of(image)
     tensor = torch.as_tensor(np.ascontiguousarray(intensities.of_part(image)))[None]
     low, high = float(tensor.min()), float(tensor.max())
+    watch.check()
     if low == high:
         raise BadInputError(_("The image is uniform, so there is nothing to learn from."))
     if intensities.is_clipped:
@@ -182,6 +184,7 @@ def normalise(image: np.ndarray, kind: str, ct: CtScale | None = None) -> np.nda
     else:
         scaled = ScaleIntensityRangePercentiles(lower=0.5, upper=99.5, b_min=0.0, b_max=1.0)(tensor)
         tensor = torch.as_tensor(scaled)
+    watch.check()
     array = np.asarray(tensor[0].clamp(-_FLOAT16_LARGEST, _FLOAT16_LARGEST), dtype=np.float16)
     require_finite(array[:1], _("The normalized image"))
     return array
@@ -218,20 +221,32 @@ def _is_nearly_constant(tensor: torch.Tensor) -> bool:
 
 
 def normalised_image(
-    cohort: Cohort, name: str, kind: str, channels: Sequence[str] = (), ct: Mapping[str, CtScale] | None = None
+    cohort: Cohort,
+    name: str,
+    kind: str,
+    channels: Sequence[str] = (),
+    ct: Mapping[str, CtScale] | None = None,
+    watch: Watch | None = None,
 ) -> np.ndarray:
     """A case's normalised image in standard order, (S, A, R) float16, mapped from the cohort's cache folder.
 
     With several `channels` (C, S, A, R), in their order. `ct`: scales of CT channels by name, '' for images without.
-    Raises BadInputError when the case lacks one of them.
+    `watch` can cancel while the image is read and normalised. Raises BadInputError when the case lacks a channel.
     """
-    return mapped_array(normalised_image_path(cohort, name, kind, channels, ct))
+    return mapped_array(normalised_image_path(cohort, name, kind, channels, ct, watch))
 
 
 def normalised_image_path(
-    cohort: Cohort, name: str, kind: str, channels: Sequence[str] = (), ct: Mapping[str, CtScale] | None = None
+    cohort: Cohort,
+    name: str,
+    kind: str,
+    channels: Sequence[str] = (),
+    ct: Mapping[str, CtScale] | None = None,
+    watch: Watch | None = None,
 ) -> Path:
     """Where a case's normalised image lies, as a .npy file; it is written if it is missing or damaged.
+
+    `watch` can cancel while the image is read and normalised; nothing is written then.
 
     Raises BadInputError when the case lacks a channel, the images of a cohort are not these channels, or a channel that
     is to be scaled as CT is something else.
@@ -243,6 +258,7 @@ def normalised_image_path(
     kinds = f"{kind}-{_VERSION}{which}{scale_marks(ct)}"
     cached = cohort.cache_folder / "normalised" / f"{cohort.image_fingerprint(name)}-{kinds}.npy"
     if not is_whole_array(cached):
+        watch = watch or Watch()
         image, geometry = cohort.image(name)
         keep_facts(facts_path(cohort, name), ImageFacts.of(image, geometry))
         # One after the other into one array, because of their memory.
@@ -250,14 +266,16 @@ def normalised_image_path(
         for place, channel in zip(joint, channels or ("",), strict=True):
             is_first = channel in ("", *cohort.channels[:1])
             own = image if is_first else cohort.channel_image(name, channel, geometry)
-            place[:] = geometry.to_standard_order(_normalised(own, kind, name, channel, ct.get(channel)))
+            watch.check()
+            place[:] = geometry.to_standard_order(_normalised(own, kind, name, channel, ct.get(channel), watch))
+            watch.check()
         save_array(cached, joint if len(joint) > 1 else joint[0])
     return cached
 
 
-def _normalised(image: np.ndarray, kind: str, name: str, channel: str, ct: CtScale | None) -> np.ndarray:
+def _normalised(image: np.ndarray, kind: str, name: str, channel: str, ct: CtScale | None, watch: Watch) -> np.ndarray:
     try:
-        return normalise(image, kind, ct)
+        return normalise(image, kind, ct, watch)
     except BadInputError as error:
         what = _("The image of case '{name}'") if not channel else _("The channel '{channel}' of case '{name}'")
         raise BadInputError(
@@ -309,8 +327,10 @@ def training_cases(
     unknown_sets = {} if unknown_sets is None else unknown_sets
     for number, name in enumerate(names):
         watch.step(
-            number / len(names),
-            _("preparing '{case}', {number} of {count}").format(case=name, number=number + 1, count=len(names)),
+            number / len(names) / 2,
+            _("reading the drawn slices of '{case}', {number} of {count}").format(
+                case=name, number=number + 1, count=len(names)
+            ),
         )
         annotation = (read or cohort.annotation)(name)
         annotation.require_drawn(name)
@@ -333,7 +353,11 @@ def training_cases(
     everything = [(name, s) for name, slices in drawn.items() for s in slices]
     held_out = _held_out(everything, validation_share, seed)
     cases = []
-    for name, slices in drawn.items():
+    for number, (name, slices) in enumerate(drawn.items()):
+        watch.step(
+            0.5 + number / len(names) / 2,
+            _("preparing '{case}', {number} of {count}").format(case=name, number=number + 1, count=len(names)),
+        )
         labels_path = kept_path(folder, "labels", name)
         labels = mapped_array(labels_path)
         learned = tuple(s for s in slices if (name, s) not in held_out)
@@ -341,14 +365,14 @@ def training_cases(
         present = {s: np.unique(labels[slice_layer(*s)]) for s in learned}
         by_class = {c: tuple(s for s in learned if c in present[s]) for c in classes.values()}
         seen = cohort.channels if channels is None else channels
-        image_path = normalised_image_path(cohort, name, normalisation, seen, ct)
+        image_path = normalised_image_path(cohort, name, normalisation, seen, ct, watch)
         shown = {c: s for c, s in by_class.items() if s}
         weights_path = kept_path(folder, "weights", name) if fill_weight > 0 else None
         case = TrainingCase(name, image_path, labels_path, learned, kept, shown, weights_path)
         case = replace(case, undecided_path=undecided.get(name), unknown_path=unknown.get(name))
         case = replace(case, unknown_sets=tuple(unknown_sets), corrected_path=corrected.get(name))
         if with_distances:
-            paths = _saved_distances(folder, case, len(classes) + 1)
+            paths = _saved_distances(folder, case, len(classes) + 1, watch)
             case = replace(case, distances_paths=paths, distance_classes=len(classes) + 1)
         cases.append(case)
     return cases
@@ -377,14 +401,15 @@ def slice_distances(labels: np.ndarray, class_count: int, decided: np.ndarray | 
     return result
 
 
-def _saved_distances(folder: Path, case: TrainingCase, class_count: int) -> dict[int, Path]:
+def _saved_distances(folder: Path, case: TrainingCase, class_count: int, watch: Watch) -> dict[int, Path]:
     paths, labels = {}, case.labels
+
+    def of_slice(axis: int, index: int) -> np.ndarray:
+        watch.check()
+        return slice_distances(labels[slice_layer(axis, index)], class_count, case.decided_on(axis, index))
+
     for axis in sorted({axis for axis, _index in case.slices}):
-        layers = [
-            slice_distances(labels[slice_layer(a, i)], class_count, case.decided_on(a, i))
-            for a, i in case.slices
-            if a == axis
-        ]
+        layers = [of_slice(a, i) for a, i in case.slices if a == axis]
         paths[axis] = kept_path(folder, f"distances-{axis}", case.name)
         save_array(paths[axis], np.stack(layers))
     return paths

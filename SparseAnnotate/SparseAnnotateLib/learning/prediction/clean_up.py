@@ -65,8 +65,8 @@ class Cleaned:
         for stray in self.stray:
             notes.append(
                 _(
-                    "{pieces} of '{structure}' ({voxels}) far from where it was drawn were left out. Keep stray pieces "
-                    "if the structure is there."
+                    "Left out {pieces} of '{structure}' ({voxels}) far from where it was drawn. Keep stray pieces if "
+                    "the structure is there."
                 ).format(
                     pieces=counted(stray.pieces, _("{count} piece"), _("{count} pieces")),
                     structure=names[stray.value - 1],

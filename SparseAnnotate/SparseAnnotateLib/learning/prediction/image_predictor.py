@@ -45,11 +45,11 @@ class ImagePredictor(RunModels):
         """
         watch = watch or Watch()
         if image.ndim == 3:
-            normalised = geometry.to_standard_order(normalise(image, self.card.normalisation, self._ct(0)))
+            normalised = geometry.to_standard_order(normalise(image, self.card.normalisation, self._ct(0), watch))
         else:
             normalised = np.empty((len(image), *geometry.standard_shape), dtype=np.float16)
             for number, (place, channel) in enumerate(zip(normalised, image, strict=True)):
-                one = normalise(channel, self.card.normalisation, self._ct(number))
+                one = normalise(channel, self.card.normalisation, self._ct(number), watch)
                 place[:] = geometry.to_standard_order(one)
         found = self._predicted(normalised, watch, uncertainty)
         surrounded = normalised if self.card.clear_surroundings else None

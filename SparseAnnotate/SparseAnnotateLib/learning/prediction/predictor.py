@@ -17,7 +17,7 @@ from ...interpolation.likeliest_labels import LikeliestLabels
 from ...runs.learned_images import ImageFacts
 from ...runs.run_folder import RunFolder
 from ..data.image_facts import case_facts
-from ..data.training_cases import normalised_image, normalised_image_path
+from ..data.training_cases import normalised_image
 from .clean_up import CleanUp, cleaned, drawn_voxels
 from .run_models import CasePrediction, Predicted, RunModels
 from .uncertainty_maps import UncertaintyMaps
@@ -72,10 +72,17 @@ class Predictor(RunModels):
         """Label value to name of the run's structures that the cohort does not know."""
         return {value: name for value, name in self.label_names.items() if value not in self._cohort.labels}
 
-    def image_facts(self, case: str) -> ImageFacts:
+    def has_learned_from(self, case: str) -> bool:
+        """Whether drawn slices of a case were learned from, under its name or another one."""
+        if case in self.card.cases:
+            return True
+        marks = self.card.image_marks
+        return bool(marks) and self._cohort.image_fingerprint(case, self.card.channels) in marks
+
+    def image_facts(self, case: str, watch: Watch | None = None) -> ImageFacts:
         """What a case's image is like, to compare it with those that the run has learned from."""
         # The prediction needs it, too; while it is made, the facts are kept.
-        normalised_image_path(self._cohort, case, self.card.normalisation, self.card.channels, self.card.ct)
+        self._image(case, watch or Watch())
         return case_facts(self._cohort, case, next(iter(self.card.channels), ""))
 
     def _values(self) -> list[int]:
@@ -145,7 +152,7 @@ class Predictor(RunModels):
         kept, too, and written as `write` does.
         """
         watch = watch or Watch()
-        image = normalised_image(self._cohort, case, self.card.normalisation, self.card.channels, self.card.ct)
+        image = self._image(case, watch)
         path = self._likeliest_path(case)
         known, maps = LikeliestLabels.load(path), UncertaintyMaps.load(path) if uncertainty else None
         notes: tuple[str, ...] = ()
@@ -195,6 +202,11 @@ class Predictor(RunModels):
             chances[place] = own(known.chances[place] * kept)
         return LikeliestLabels(labels, chances), (*notes, *more)
 
+    def _image(self, case: str, watch: Watch) -> np.ndarray:
+        """A case's normalised image, ([C,] S, A, R) float16."""
+        card = self.card
+        return normalised_image(self._cohort, case, card.normalisation, card.channels, card.ct, watch)
+
     def _cleaned(
         self, classes: np.ndarray, image: np.ndarray, annotation: SparseAnnotation, clean_up: CleanUp, watch: Watch
     ) -> tuple[np.ndarray, tuple[str, ...]]:
@@ -208,7 +220,7 @@ class Predictor(RunModels):
     def _predict(self, case: str, watch: Watch, clean_up: CleanUp, uncertainty: bool) -> CasePrediction:
         annotation = self._annotation(case)
         geometry = annotation.geometry
-        image = normalised_image(self._cohort, case, self.card.normalisation, self.card.channels, self.card.ct)
+        image = self._image(case, watch)
         known = None if uncertainty else LikeliestLabels.load(self._likeliest_path(case))
         if known is not None:
             found = Predicted(np.array(known.labels[0]), known)

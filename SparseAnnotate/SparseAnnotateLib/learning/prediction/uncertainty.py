@@ -125,7 +125,7 @@ class UncertaintyEstimator:
         quiet = watch.quiet()
         volumes = []
         for models, card in zip(self._models, self._cards, strict=True):
-            image = normalised_image(self._cohort, name, card.normalisation, card.channels, card.ct)
+            image = normalised_image(self._cohort, name, card.normalisation, card.channels, card.ct, quiet)
             volumes.append(VolumePrediction(models, image, quiet, card.view_weights or None, _SLAB_SHARE))
         uncertainty = np.zeros(image.shape[-3:], dtype=np.float16)
         classes: np.ndarray = np.zeros(image.shape[-3:], dtype=class_dtype(volumes[0].class_count))

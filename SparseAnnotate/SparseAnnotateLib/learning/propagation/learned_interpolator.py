@@ -144,7 +144,7 @@ class PropagationInterpolator(GapInterpolator):
     def _trained(self, image: np.ndarray, number: int, axis: int, watch: Watch) -> SliceMatcher:
         from .slice_matcher import PropagationSettings, train_matcher
 
-        volume = np.moveaxis(self._normalised(image, number), axis, 0)
+        volume = np.moveaxis(self._normalised(image, number, watch), axis, 0)
         return train_matcher([lambda: volume], self._settings or PropagationSettings(), watch)
 
     def _prepare(self, annotation: SparseAnnotation, drawn: DrawnSlices, image: np.ndarray | None) -> np.ndarray:
@@ -154,12 +154,12 @@ class PropagationInterpolator(GapInterpolator):
         number = self._own[2] if is_own and self._own is not None else _number_of(image, drawn.main)
         return drawn.main.moved(self._normalised(image, number))
 
-    def _normalised(self, image: np.ndarray, number: int) -> np.ndarray:
+    def _normalised(self, image: np.ndarray, number: int, watch: Watch | None = None) -> np.ndarray:
         """A channel of an image, (K, J, I) float16."""
         from ..data.training_cases import normalise
 
         channel = image if image.ndim == 3 else image[number]
-        return normalise(channel, "percentile", _CT if number in self._ct_channels else None)
+        return normalise(channel, "percentile", _CT if number in self._ct_channels else None, watch)
 
     def _fill_gap(
         self, drawn: DrawnSlices, gap: Gap, prepared, out: np.ndarray, confidence: np.ndarray, watch: Watch
@@ -324,7 +324,7 @@ def trained_propagation(
             )
         except RunError:
             Path(path).unlink()
-    volumes = [_mapped(cohort, name, axis, number, ct_channels) for name, (axis, number) in seen.items()]
+    volumes = [_mapped(cohort, name, axis, number, ct_channels, watch) for name, (axis, number) in seen.items()]
     matcher = train_matcher(volumes, settings, watch)
     save_weights(path, matcher)
     return PropagationInterpolator(matcher, ct_channels=ct_channels)
@@ -351,11 +351,11 @@ def _ct_channels(cohort: Cohort) -> frozenset[int]:
     return frozenset(number for number, is_ct in found.items() if is_ct)
 
 
-def _mapped(cohort: Cohort, name: str, axis: int, number: int, ct_channels: Collection[int]):
+def _mapped(cohort: Cohort, name: str, axis: int, number: int, ct_channels: Collection[int], watch: Watch | None):
     from ..data.training_cases import normalised_image
 
     geometry = cohort.geometry(name)
     place, _ = geometry.to_standard_slice(axis, 0)
     channels = cohort.channels[:1] if number == 0 else [list(cohort.channel_paths(name))[number]]
     scales = {(*channels, "")[0]: _CT} if number in ct_channels else {}
-    return lambda: np.moveaxis(normalised_image(cohort, name, "percentile", channels, scales), place, 0)
+    return lambda: np.moveaxis(normalised_image(cohort, name, "percentile", channels, scales, watch), place, 0)

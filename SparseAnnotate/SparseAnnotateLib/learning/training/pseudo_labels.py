@@ -10,13 +10,13 @@ from dataclasses import replace
 import numpy as np
 
 from ...core import Cohort, RunError, Watch
-from ...core.array_files import mapped_array, save_array
+from ...core.array_files import save_array
 from ...core.atomic_files import written_atomically
 from ...core.images import write_image
 from ...core.messages import _
 from ...runs.plan import RunPlan
 from ...runs.run_folder import RunFolder
-from ..data.training_cases import TrainingCase, kept_path, normalised_image_path
+from ..data.training_cases import TrainingCase, kept_path, normalised_image, normalised_image_path
 from ..prediction.trained_model import TrainedModel
 from ..prediction.view_averages import agreement, sets_of
 from ..prediction.volume_prediction import VolumePrediction, class_dtype, class_indices
@@ -40,7 +40,8 @@ def write_pseudo_labels(
         if folder.pseudo_labels_path(name).is_file():
             continue
         part = watch.part(number, len(names), _("pseudo-labels of '{name}': ").format(name=name))
-        image = mapped_array(normalised_image_path(cohort, name, plan.settings.normalisation, plan.channels, plan.ct))
+        settings = plan.settings
+        image = normalised_image(cohort, name, settings.normalisation, plan.channels, plan.ct, part)
         volume = VolumePrediction(models, image, part)
         shape = (len(volume.view_names), *image.shape[-3:])
         sets, sure = np.zeros(shape, dtype=class_dtype(plan.class_count)), np.zeros(shape, dtype=np.uint8)

@@ -43,6 +43,7 @@ def new_run_card(
         validation_dice=dice,
         slices=slices,
         cases=tuple(plan.cases),
+        image_marks=tuple(sorted({plan.images[name] for name in plan.cases if name in plan.images})),
         channels=plan.channels,
         ct=plan.ct,
         clear_surroundings=clear_surroundings,
