@@ -15,6 +15,7 @@ from typing import IO, Any
 
 from ..core import BadInputError, CancelledError, Progress, SparseAnnotateError, Watch
 from ..core.messages import _
+from ..core.permissions import forbidden_files_named
 from . import jsonrpc
 
 CANCEL_ANSWER_SECONDS = 1.5
@@ -116,7 +117,9 @@ class RequestServer:
 
     def _answer(self, identifier: int, method: str, params: Any, watch: Watch) -> None:
         try:
-            self._finish(identifier, jsonrpc.result_line(identifier, self._answer_to(method, params, watch)))
+            with forbidden_files_named():
+                result = self._answer_to(method, params, watch)
+            self._finish(identifier, jsonrpc.result_line(identifier, result))
         except InvalidRequestError as error:
             self._finish(identifier, jsonrpc.error_line(identifier, jsonrpc.INVALID_PARAMS, error.message))
         except CancelledError as error:

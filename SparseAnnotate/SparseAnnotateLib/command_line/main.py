@@ -63,6 +63,7 @@ def _cancelled_immediately() -> int:
 
 def _run(arguments: Sequence[str] | None) -> int:
     from ..core import CancelledError, FileWriteError, SparseAnnotateError
+    from ..core.permissions import forbidden_files_named
     from ..core.registry import require_own_parts
     from .parser import parser
     from .progress_output import reported_progress
@@ -90,7 +91,8 @@ def _run(arguments: Sequence[str] | None) -> int:
     try:
         with nullcontext(None) if silent else reported_progress() as report:
             INTERRUPTION.begin()
-            result = options.function(options, _begun_watch(report))
+            with forbidden_files_named():
+                result = options.function(options, _begun_watch(report))
     except CancelledError:
         print("Cancelled. Finished results are kept; training resumes from its last checkpoint.", file=sys.stderr)
         return INTERRUPTION.exit_code

@@ -62,6 +62,7 @@ from .ledger import Ledger, LedgerEntry
 from .messages import _, counted, listed
 from .modalities import check_modalities, modalities_by_name
 from .origin import Origin, run_fingerprint
+from .permissions import forbidden_files_named
 from .slab_writing import written_in_slabs
 from .strict_json import read_json, write_json
 from .undecided_voxels import read_undecided, undecided_facts, writing_undecided
@@ -88,6 +89,7 @@ class Cohort(CohortChannels):
         self._name_cases()
 
     @classmethod
+    @forbidden_files_named()
     def open(cls, folder: str | Path, state_folder: str | Path | None = None) -> Cohort:
         """Open a cohort folder, or a folder in the Decathlon format. Its images are not checked; see `select`.
 
@@ -97,7 +99,7 @@ class Cohort(CohortChannels):
 
         Raises:
             CohortError: when the folder is not a cohort, or two cases share a name.
-            BadInputError: when cohort.json is damaged.
+            BadInputError: when cohort.json is damaged, or you have no permission to read it.
         """
         folder = _absolute(folder)
         file, state = read_cohort_file(folder)
@@ -657,7 +659,9 @@ class Cohort(CohortChannels):
         annotation = self.annotation(name) if annotation is None else annotation
         content = run_fingerprint(self.run_folder(run)) if run else ""
         found = Origin.of(annotation, self.image_fingerprint(name), method, run, content)
-        return replace(found, scale="Hounsfield units" if self.is_ct() else "each image")
+        scales = ["Hounsfield units" if self.is_ct() else "each image"]
+        scales += [f"{channel}: Hounsfield units" for channel in self.channels[1:] if self.is_ct(channel)]
+        return replace(found, scale=", ".join(scales))
 
     def locked(self, purpose: str) -> FolderLock:
         """Lock for a short change of the cohort's files; another process waits, then gets an error that names it."""

@@ -23,7 +23,7 @@ from .dicom_headers import (
     DicomHeader,
     DicomSlice,
 )
-from .dicom_stack import require_even, sorted_slices, stack_geometry
+from .dicom_stack import require_even, require_one_stack, sorted_slices, stack_geometry
 from .dicom_time_points import choice_sentence, time_points
 from .errors import BadInputError
 from .geometry import VolumeGeometry
@@ -187,6 +187,7 @@ def _series(headers: Sequence[DicomHeader], time_point: int) -> DicomSeries:
             )
         require_one_grid(found.headers, slices, found.shown)
         slices = sorted_slices(with_unit_directions(slices))
+        require_one_stack(slices)
         differing_in, points = time_points(slices)
         count, number = max(1, len(points)), 0
         if points and time_point:

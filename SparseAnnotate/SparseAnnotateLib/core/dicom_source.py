@@ -20,6 +20,7 @@ from .dicom_headers import DicomHeader, readable_headers
 from .dicom_series import DicomSeries, series_key, series_of
 from .errors import BadInputError, CohortError
 from .messages import _
+from .permissions import exists
 from .progress import Watch
 from .strict_json import LEFT_OUT_WHEN_EMPTY, read_json, write_json
 
@@ -124,7 +125,7 @@ class SourceSeries:
         self._given = None if folder is None else os.path.expanduser(folder)
         self._scanned: dict[str, dict[str, list[DicomHeader]]] = {}
         if self._given is not None:
-            if not os.path.isdir(self._given):
+            if not exists(self._given) or not os.path.isdir(self._given):
                 raise BadInputError(_("The folder '{folder}' does not exist.").format(folder=self._given))
             self._headers(self._given, "", watch)
 

@@ -14,6 +14,8 @@ from .messages import _, counted, listed
 # Shares of the distance between slices.
 _SAME_PLACE = 1e-3
 _UNEVEN = 0.05  # headers round positions
+_WIDE = 0.5
+_MOST_STACKS, _FEWEST_IN_STACK = 8, 2
 _MOST_TILTED = 1e-3  # sine, up to which slices count as stacked at right angles; see `geometry`
 
 
@@ -45,6 +47,53 @@ def _are_at_one_place(steps: np.ndarray) -> np.ndarray:
     return found
 
 
+def require_one_stack(slices: Sequence[DicomSlice]) -> None:
+    """Raise BadInputError when slices of one orientation are of stacks that lie side by side."""
+    row, column = np.array(slices[0].orientation).reshape(2, 3)
+    positions = np.array([one.position for one in slices])
+    steps = np.diff(positions @ np.cross(row, column))
+    near = _UNEVEN * float(np.median(steps[steps > _SAME_PLACE])) if (steps > _SAME_PLACE).any() else _SAME_PLACE
+    sideways = positions @ np.stack([row, column], axis=1)
+    counts: list[int] = []
+    first = sideways[0]
+    while len(sideways) and len(counts) <= _MOST_STACKS:
+        is_here = np.linalg.norm(sideways - sideways[0], axis=1) <= near
+        counts.append(int(is_here.sum()))
+        last, sideways = sideways[0], sideways[~is_here]
+    if not len(sideways) and 1 < len(counts) <= _MOST_STACKS and min(counts) >= _FEWEST_IN_STACK:
+        raise BadInputError(
+            _(
+                "its images are of {count} separate stacks that lie side by side, up to {distance:.4g} mm apart "
+                "({sizes} images). A case can have only one of them. {remedy}"
+            ).format(
+                count=len(counts),
+                distance=float(np.linalg.norm(last - first)),
+                sizes=_sizes(counts),
+                remedy=_("Put the files of each stack into a folder of its own."),
+            )
+        )
+
+
+def _require_no_wide_gap(steps: np.ndarray, usual: float) -> None:
+    """Raise BadInputError when slices are of stacks one after another: gaps are as long as the stacks beside them."""
+    ends = np.flatnonzero(steps > usual * (1 + _WIDE))
+    counts = np.diff([0, *(ends + 1), len(steps) + 1])
+    if not 0 < len(ends) < _MOST_STACKS or counts.min() < _FEWEST_IN_STACK:
+        return
+    if (steps[ends] / usual >= 1 + np.minimum(counts[:-1], counts[1:])).all():
+        raise BadInputError(
+            _(
+                "its slices make up {count} separate stacks ({sizes} slices) with gaps of up to {gap:.4g} mm between "
+                "them, others are {usual:.4g} mm apart. If they are stacks, put the files of each into a folder of "
+                "its own. If slices are missing, copy the series again, with all its files."
+            ).format(count=len(counts), sizes=_sizes(counts.tolist()), gap=float(steps.max()), usual=usual)
+        )
+
+
+def _sizes(counts: Sequence[int]) -> str:
+    return " + ".join(map(str, counts))
+
+
 def require_even(slices: Sequence[DicomSlice], remedy: str = "") -> None:
     """Raise BadInputError when sorted slices are not evenly spaced: some are missing, doubled or shifted.
 
@@ -58,6 +107,7 @@ def require_even(slices: Sequence[DicomSlice], remedy: str = "") -> None:
     same = _are_at_one_place(steps)
     if same.any():
         raise BadInputError(_several_at_one_place(slices, same, remedy))
+    _require_no_wide_gap(steps, usual)
     gaps = steps / usual
     whole = np.rint(gaps)
     if (whole > 1).any() and (np.abs(gaps - whole) <= _UNEVEN * np.maximum(whole, 1)).all() and whole.min() >= 1:

@@ -187,7 +187,9 @@ def _opened(path: Path, header_only: bool = False, channel: int | None = None) -
     import SimpleITK as sitk  # here, because Slicer imports this file at every start
 
     if not path.is_file():
-        raise BadInputError(_("The file '{path}' does not exist.").format(path=path))
+        raise BadInputError(
+            _("The file '{path}' does not exist. If it was moved, put it back where it was.").format(path=path)
+        )
     require_whole_header(path)
     with ExitStack() as stack:
         try:

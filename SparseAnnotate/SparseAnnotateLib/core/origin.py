@@ -28,7 +28,7 @@ class Origin:
         drawn: the drawn slices as text, for example 'axial 3 7 11; coronal 20'.
         image: fingerprint of the image; see `image_fingerprint`.
         run: name of the run. run_content: fingerprint of its models. method: name of the fill method.
-        scale: how intensities of the first channel are scaled, for results that depend on it.
+        scale: how intensities are scaled, for results that depend on it.
 
     Example::
 

@@ -10,9 +10,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from .decathlon import is_left_by_macos
+from .dicom_files import is_dicom_file
 from .errors import BadInputError
 from .images import IMAGE_ENDINGS
 from .messages import _, counted
+from .permissions import exists
 
 _LOG = logging.getLogger(__name__)
 _PATTERN_CHARACTERS = "*?["
@@ -63,7 +65,7 @@ def scans_to_label(given: Sequence[str], one_per_folder: bool = False) -> list[P
     if not found:
         raise BadInputError(_("Name at least one scan to label."))
     for path in found.values():
-        if not os.path.lexists(path):
+        if not exists(path):
             raise BadInputError(_("The file or folder '{path}' does not exist.").format(path=path))
     return list(reversed(found.values()))
 
@@ -153,9 +155,15 @@ def _images_of_pattern(pattern: str, one_per_folder: bool, skipped: list[str]) -
 
 
 def _no_images(folder: str, content: _Content) -> BadInputError:
-    message = _("The folder '{folder}' has no images directly in it. {endings}").format(
-        folder=folder, endings=_endings_sentence(content.others)
-    )
+    message = _("The folder '{folder}' has no images directly in it.").format(folder=folder)
+    if content.others and not any(map(is_dicom_file, content.others)):
+        message += " " + counted(
+            len(content.others),
+            _("Its {count} file, '{example}', is neither an image nor DICOM."),
+            _("Its {count} files, such as '{example}', are neither images nor DICOM."),
+            example=os.path.basename(content.others[0]),
+        )
+    message += " " + _endings_sentence(content.others)
     inner = [images for images in (_content(name).images for name in content.folders) if images]
     if not inner:
         return BadInputError(message)

@@ -8,7 +8,7 @@ import json
 import math
 import types
 import typing
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
 T = TypeVar("T", bound="DataclassInstance")
+_VERSION = "version"
 _LEFT_OUT = "left out of files when empty"
 LEFT_OUT_WHEN_EMPTY = types.MappingProxyType({_LEFT_OUT: True})
 """Metadata of a field that is not written when it is empty or False, so that older versions read such files."""
@@ -57,7 +58,8 @@ def read_json_text(path: str | Path) -> str:
     except FileNotFoundError:
         raise BadInputError(_("The file '{path}' does not exist.").format(path=path)) from None
     except (OSError, UnicodeDecodeError) as error:
-        raise BadInputError(_("The file '{path}' cannot be read ({error}).").format(path=path, error=error)) from error
+        reason = (error.strerror or error) if isinstance(error, OSError) else error
+        raise BadInputError(_("The file '{path}' cannot be read ({error}).").format(path=path, error=reason)) from error
     if place is not None:
         line = content.count(b"\n", 0, place) + 1
         raise BadInputError(
@@ -194,6 +196,7 @@ def _dataclass_from(value: Any, cls: type[T], source: str, field: str) -> T:
         raise _wrong(source, field, _("an object"), value)
     fields = {f.name: f for f in dataclasses.fields(cls) if f.init}
     prefix = f"{field}." if field else ""
+    _require_known_version(value, fields, cls, source)
     for name in value:
         if name not in fields:
             raise BadInputError(
@@ -212,6 +215,21 @@ def _dataclass_from(value: Any, cls: type[T], source: str, field: str) -> T:
                 _("Cannot use {source}: it lacks the field '{name}'.").format(source=source, name=prefix + name)
             )
     return cls(**arguments)
+
+
+def _require_known_version(value: dict[str, Any], fields: Collection[str], cls: type, source: str) -> None:
+    """Raise BadInputError when a file has a later version of its format than is known; its fields may be others."""
+    found = value.get(_VERSION)
+    if _VERSION not in fields or not isinstance(found, int):
+        return
+    known = typing.get_args(_type_hints(cls)[_VERSION])
+    if known and found > max(known):
+        raise BadInputError(
+            _(
+                "Cannot use {source}: it was written by a newer version of SparseAnnotate (format {found}; this "
+                "version reads up to {known}). Update SparseAnnotate."
+            ).format(source=source, found=found, known=max(known))
+        )
 
 
 @lru_cache(maxsize=1024)

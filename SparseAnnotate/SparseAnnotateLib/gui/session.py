@@ -10,6 +10,7 @@ import slicer
 from slicer.i18n import tr as _
 
 from ..core import BadInputError, CancelledError, Progress, SparseAnnotateError
+from ..core.permissions import forbidden_files_named
 from .words import in_users_language
 
 _PROGRESS_STEPS = 1000
@@ -164,7 +165,8 @@ class PanelSession:
             self.say("")
         with slicer.util.tryWithErrorDisplay(_("An unexpected error occurred in SparseAnnotate.")):
             try:
-                action()
+                with forbidden_files_named():
+                    action()
             except SparseAnnotateError as error:
                 self.say(error.message, is_error=True)
 

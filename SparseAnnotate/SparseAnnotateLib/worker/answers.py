@@ -137,7 +137,7 @@ class Answers:
         image = cohort.image_fingerprint(name)
         structures = tuple(sorted(cohort.labels.items()))
         ways = (request.method, request.methods, request.beyond, request.earlier, run, content, structures)
-        scale = self._learns and cohort.is_ct()
+        scale = self._learns and tuple(map(cohort.is_ct, cohort.channels or ("",)))
         key = (str(cohort.folder), request.state, name, image, scale, *ways, runs.mark if runs is not None else "")
         previous, found, problems = _last.pop(key, (None, None, []))
         _last.clear()

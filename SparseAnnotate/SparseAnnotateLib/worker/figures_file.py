@@ -24,7 +24,7 @@ OF_STRUCTURE = (
     "volume_ml",
     "reference_volume_ml",
 )
-_OF_CASE = ("slices_drawn", "density")
+_OF_CASE = ("hvsmr_score", "rand_f_score", "slices_drawn", "density")
 
 
 def write_figures(path: Path, results: Sequence[Evaluation]) -> None:
@@ -37,7 +37,7 @@ def write_figures(path: Path, results: Sequence[Evaluation]) -> None:
     rows = csv.writer(text, lineterminator="\n")
     rows.writerow(["case", "structure", "label", *OF_STRUCTURE, *_OF_CASE])
     for result in results:
-        of_case = [getattr(result, name) for name in _OF_CASE]
+        of_case = [_cell(getattr(result, name)) for name in _OF_CASE]
         for figures in result.labels:
             of_structure = [figures.get(name) for name in OF_STRUCTURE]
             rows.writerow([result.case, figures["name"], figures["label"], *map(_cell, of_structure), *of_case])

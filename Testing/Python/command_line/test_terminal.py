@@ -3,6 +3,7 @@ from __future__ import annotations
 import getpass
 import json
 import os
+import re
 import shlex
 import signal
 import subprocess
@@ -24,6 +25,7 @@ from SparseAnnotateLib.command_line.terminal_output import show_notes, show_tabl
 from SparseAnnotateLib.core import Cohort, Plane, Progress, SparseAnnotation, VolumeGeometry
 from SparseAnnotateLib.core.images import write_image
 from SparseAnnotateLib.worker import process_environment
+from system_needs import needs_posix_limits
 
 GEOMETRY = VolumeGeometry.from_spacing((24, 28, 32), (2.0, 1.0, 1.0))
 COMMAND = [sys.executable, "-m", "SparseAnnotateLib.command_line"]
@@ -401,3 +403,31 @@ def test_what_is_no_density_is_explained(capsys):
     with pytest.raises(SystemExit):
         parser().parse_args(["plan", "livers", "--density", "a tenth"])
     assert "'a tenth' is not a share. Give one such as 0.1 or 10%." in capsys.readouterr().err
+
+
+@needs_posix_limits
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("fill", "{closed}"),
+        ("create", "new", "{closed}"),
+        ("predict", "--run", "{closed}", "-i", "scans", "-o", "out"),
+    ],
+)
+def test_a_folder_without_rights_is_named(tmp_path, capsys, monkeypatch, arguments):
+    closed = tmp_path / "closed"
+    closed.mkdir()
+    monkeypatch.chdir(tmp_path)
+    closed.chmod(0)
+    is_root = os.geteuid() == 0
+    if is_root:  # who may read anything
+        for folder in (tmp_path, *tmp_path.parents[:3]):
+            folder.chmod(folder.stat().st_mode | 0o55)
+        os.seteuid(65534)
+    try:
+        assert main([text.format(closed=closed / "in") for text in arguments]) == 1
+    finally:
+        if is_root:
+            os.seteuid(0)
+        closed.chmod(0o700)
+    assert re.search(r"You have no permission to open '.*closed.in.*'\. Change its", capsys.readouterr().err)

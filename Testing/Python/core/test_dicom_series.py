@@ -142,6 +142,13 @@ def twice(headers):
     return headers + later
 
 
+def beside_itself(headers):
+    """Two stacks at the same height, one after the other in time."""
+    others = twice(headers)
+    moved((0, 40, 0), lambda k: k >= len(headers))(others)
+    return others
+
+
 def _copy(dataset):
     other = deepcopy(dataset)
     other.SOPInstanceUID = pydicom.uid.generate_uid()
@@ -203,6 +210,12 @@ def another_frame_of_reference(headers):
             r"3 slices are missing: slices 3 and 4 \(of 6\) are 5 mm apart, others 2\.5 mm",
         ),
         (keep(0, 1, 2, 3, 4, 5, 7, 8), "1 slice is missing: .*Copy the series again, with all its files"),
+        (
+            moved((0, 0, 450), lambda k: k > 4),
+            r"2 separate stacks \(5 \+ 4 slices\) with gaps of up to 452\.5 mm",
+        ),
+        (moved((60, 0, 0), lambda k: k > 4), r"2 separate stacks that lie side by side, up to 60 mm apart \(5 \+ 4 im"),
+        (beside_itself, r"2 separate stacks that lie side by side, up to 40 mm apart \(9 \+ 9 images\)"),
         (twice, "18 images, but only 9 positions: .*at the same place differ in: temporal position"),
         (moved((0, 0, 0.4), lambda k: k * k), "not evenly spaced: 2.9 to 8.5 mm apart"),
         (moved((0, 0, 0.4), lambda k: k == 4), "not evenly spaced: 2.1 to 2.9 mm apart"),

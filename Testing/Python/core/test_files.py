@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -242,6 +243,17 @@ def test_json_that_does_not_fit_is_refused_with_file_and_field(text, words):
     with pytest.raises(BadInputError, match=words) as caught:
         parse_json(text, Outer, "the file 'o.json'")
     assert "o.json" in str(caught.value)
+
+
+@dataclass(frozen=True)
+class Versioned:
+    name: str
+    version: Literal[1, 2] = 2
+
+
+def test_a_file_of_a_newer_version_is_refused_before_its_fields_are_looked_at():
+    with pytest.raises(BadInputError, match=r"newer version .* \(format 3; this version reads up to 2\)"):
+        parse_json('{"name": "x", "version": 3, "added": []}', Versioned, "the file 'o.json'")
 
 
 def test_a_missing_json_file_is_named(tmp_path):

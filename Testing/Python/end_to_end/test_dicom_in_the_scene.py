@@ -127,6 +127,21 @@ def test_a_result_is_manual_only_where_it_shows_what_was_drawn_and_refused_when_
     assert segmentation is logic.segmentationNode(volume)
 
 
+def test_what_was_applied_is_written_with_where_it_comes_from(mrml, logic, loaded, tmp_path):
+    volume, _files = loaded
+    segmentation = segmented(mrml, logic, volume, liver=np.where(np.arange(12)[:, None, None] % 3 == 0, LABELS > 0, 0))
+    for index in (2, 5, 8, 11):
+        logic.markDrawn(volume, "axial", index)
+    logic.applyFill(volume, logic.fillBetweenSlices(volume, "shape"))
+    applied = mrml.util.arrayFromSegmentBinaryLabelmap(segmentation, "liver", volume)[::-1] > 0
+    path = logic.exportDicomSegmentation(segmentation, volume, tmp_path)
+    assert np.array_equal(read_segmentation(read_segmentation_header(path), GEOMETRY) > 0, applied)
+    assert applied[4].any()
+    (segment,) = highdicom.seg.segread(path).SegmentSequence
+    assert segment.SegmentAlgorithmType == "SEMIAUTOMATIC"
+    assert segment.SegmentAlgorithmName == "SparseAnnotate: filled (shape)"
+
+
 def test_what_cannot_refer_to_a_series_is_refused(mrml, logic, loaded, tmp_path):
     volume, files = loaded
     segmentation = segmented(mrml, logic, volume)

@@ -238,7 +238,11 @@ def test_a_segmentation_of_a_volume_from_dicom_is_written_for_its_series(drawn, 
     drawn.panel.session.refresh()
     names = [ui.shareSegmentationSelector.itemText(place) for place in range(ui.shareSegmentationSelector.count)]
     assert names == [segmentation.GetName(), fill.GetName()]
-    for place, node in enumerate((segmentation, fill)):
+    counts = []
+    for place, node in ((0, segmentation), (1, fill), (0, segmentation)):
+        if counts[1:]:  # the last time with what was applied
+            drawn.logic.applyFill(volume, fill)
+            drawn.panel.session.refresh()
         ui.shareSegmentationSelector.setCurrentIndex(place)
         choose(drawn, SEGMENTATION, tmp_path / "out")
         click(drawn, ui.shareExportButton)
@@ -247,6 +251,8 @@ def test_a_segmentation_of_a_volume_from_dicom_is_written_for_its_series(drawn, 
         found = read_segmentation(read_segmentation_header(path), scene.geometry_of(volume)) > 0
         segment_id = node.GetSegmentation().GetSegmentIdBySegmentName("ball")
         assert np.array_equal(found, drawn.mrml.util.arrayFromSegmentBinaryLabelmap(node, segment_id, volume) > 0)
+        counts.append(int(found.sum()))
+    assert counts[0] < counts[1] == counts[2]
     assert not list((drawn.logic.cohort().cache_folder / "dicom_segmentation").iterdir())
     # What the database has lost is said before anything is written.
     files.clear()

@@ -10,6 +10,7 @@ from small_volumes import ball, noisy_image
 from sparse_fills import annotation_of, axial, filled
 from SparseAnnotateLib.core import BadInputError, CancelledError, Cohort, Plane, Watch, metrics
 from SparseAnnotateLib.core.images import write_image
+from SparseAnnotateLib.interpolation.label_fields import DrawnSlices
 from SparseAnnotateLib.learning.propagation.learned_interpolator import PropagationInterpolator, trained_propagation
 from SparseAnnotateLib.learning.propagation.slice_matcher import (
     PropagationSettings,
@@ -222,3 +223,22 @@ def test_of_several_channels_the_one_that_shows_the_structures_is_followed(tmp_p
         learned = trained_propagation(cohort, ["case"], short)
         of_cohort.append(learned.fill(annotation, np.stack(list(channels.values()))).labels)
     np.testing.assert_array_equal(*of_cohort)
+
+
+def test_a_further_channel_that_is_ct_is_scaled_like_the_first(tmp_path):
+    labels, mr = wandering(count=8, size=26)
+    annotation, short = axial(labels, range(0, 8, 3)), replace(QUICK, steps=1, patch=16)
+    found = []
+    for modality in ("CT", "MR"):
+        channels = {"MR": mr, "other": 100 * labels.astype(np.float32)}
+        modalities = {"MR": "MR", "other": modality}
+        cohort = Cohort.create(tmp_path / modality, "x", {1: "one"}, channels=tuple(channels), modalities=modalities)
+        for name, array in channels.items():
+            write_image(tmp_path / f"{name}.nrrd", array, annotation.geometry)
+        cohort.add_case("case", tmp_path / "MR.nrrd", further={"other": tmp_path / "other.nrrd"})
+        cohort.save_annotation("case", annotation)
+        method = trained_propagation(cohort, ["case"], short)
+        prepared = method.prepared(annotation, DrawnSlices.of(annotation), np.stack(list(channels.values())))
+        found.append(prepared.image.astype(np.float32))
+    np.testing.assert_allclose(found[0], (100.0 * labels + 1000) / 2000, atol=1e-3)  # -1000 to 1000 HU
+    assert float(np.ptp(found[1])) > 0.5

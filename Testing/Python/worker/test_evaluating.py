@@ -223,8 +223,10 @@ def test_a_csv_file_has_a_row_for_each_case_and_structure(ball_cohort, capsys):
             assert (row["dice"], row["hd95_mm"], row["surface_dice"]) == ("", "", "")
         else:
             assert float(row["dice"]) == labels[row["structure"]]["dice"]
+            assert float(row["rand_f_score"]) == answered[row["case"]]["rand_f_score"]
             assert float(row["surface_dice"]) == labels[row["structure"]]["surface_dice"]
     assert float(rows[1]["hd95_mm"]) == math.inf
+    assert {row["case"]: float(row["hvsmr_score"]) for row in rows} == {"ball_0": -math.inf, "ball_1": 1.0}
     assert main(command) == 0
     assert {row["surface_dice"] for row in rows_of(path)} == {""}
 

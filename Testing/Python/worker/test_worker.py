@@ -23,6 +23,7 @@ from SparseAnnotateLib.client import (
     worker_command,
 )
 from SparseAnnotateLib.core import CancelledError, WorkerError
+from SparseAnnotateLib.worker.requests import METHODS
 from SparseAnnotateLib.worker.server import Server
 from system_needs import needs_posix_signals
 
@@ -213,6 +214,16 @@ def test_an_unexpected_error_is_reported_with_a_trace_in_the_log():
         with pytest.raises(WorkerError, match="Unexpected error in 'environment': ZeroDivisionError: oops"):
             worker.call("environment", {})
         pump_until(worker, lambda: any("ZeroDivisionError" in line for line in worker.client.log))
+
+
+def test_a_file_that_may_not_be_opened_is_reported_in_a_sentence(monkeypatch):
+    def refused(request, watch):
+        raise PermissionError(13, "Permission denied", "/closed/cohort.json")
+
+    monkeypatch.setitem(METHODS, "environment", (METHODS["environment"][0], refused))
+    (said,) = answers(jsonrpc.request_line(1, "environment", {}))
+    assert said["error"]["code"] == jsonrpc.REPORTED_ERROR
+    assert said["error"]["message"].startswith("You have no permission to open '/closed/cohort.json'.")
 
 
 def test_a_worker_that_cannot_be_started_is_reported():

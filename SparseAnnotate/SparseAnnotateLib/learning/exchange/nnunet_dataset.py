@@ -42,7 +42,11 @@ def read_nnunet_dataset(folder: Path) -> NnunetDataset:
         content = read_dataset_file(path)
         ending, labels = str(content["file_ending"]), dict(content["labels"])
         by_number = {int(number): str(name) for number, name in dict(content["channel_names"]).items()}
-    except (CohortError, ValueError, KeyError, TypeError) as error:
+    except CohortError as error:
+        raise BadInputError(
+            _("'{folder}' is not an nnU-Net v2 raw dataset. {problem}").format(folder=folder, problem=error.message)
+        ) from error
+    except (ValueError, KeyError, TypeError) as error:
         raise BadInputError(
             _("'{folder}' is not an nnU-Net v2 raw dataset: '{path}' cannot be used ({error!r}).").format(
                 folder=folder, path=path, error=error

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -53,7 +53,8 @@ class PropagationInterpolator(GapInterpolator):
     Args:
         matcher: a trained SliceMatcher; by default one is trained on the image that is filled.
         settings: a PropagationSettings for that.
-        ct: the scale of CT images; None: each image is normalised by itself, as are channels after the first.
+        ct_channels: numbers of the channels that are CT, which have one scale; each image of the others is normalised
+            by itself.
     """
 
     needs_image = True
@@ -63,10 +64,10 @@ class PropagationInterpolator(GapInterpolator):
         self,
         matcher: SliceMatcher | None = None,
         settings: PropagationSettings | None = None,
-        ct: CtScale | None = None,
+        ct_channels: Collection[int] = (),
     ):
         self._matcher = matcher
-        self._ct = ct
+        self._ct_channels = ct_channels
         self._settings = settings
         self._own: tuple[np.ndarray, int, int, SliceMatcher] | None = None
         self._gpu = threading.Lock()
@@ -158,7 +159,7 @@ class PropagationInterpolator(GapInterpolator):
         from ..data.training_cases import normalise
 
         channel = image if image.ndim == 3 else image[number]
-        return normalise(channel, "percentile", self._ct if number == 0 else None, watch)
+        return normalise(channel, "percentile", _CT if number in self._ct_channels else None, watch)
 
     def _fill_gap(
         self, drawn: DrawnSlices, gap: Gap, prepared, out: np.ndarray, confidence: np.ndarray, watch: Watch
@@ -309,21 +310,24 @@ def trained_propagation(
     seen = {name: (main.axis, _number_in(cohort, name, main)) for name, main in stacks.items()}
     # Ordered by content, so that names and order of the images make no difference.
     seen = dict(sorted(seen.items(), key=lambda item: (cohort.image_fingerprint(item[0]), item[1])))
-    ct = _CT if cohort.is_ct() else None
+    ct_channels = _ct_channels(cohort)
     facts = [(cohort.image_fingerprint(name), axis, *((n,) if n else ())) for name, (axis, n) in seen.items()]
-    key = hashlib.sha256(repr((_VERSION, settings, facts, *filter(None, [ct]))).encode()).hexdigest()[:16]
+    scales = (*([_CT] if 0 in ct_channels else ()), *sorted(ct_channels - {0}))
+    key = hashlib.sha256(repr((_VERSION, settings, facts, *scales)).encode()).hexdigest()[:16]
     path = cohort.cache_folder / "propagation" / f"{key}.safetensors"
     matcher = SliceMatcher(settings.channels, settings.radius)
     if path.is_file():
         try:
             load_weights(path, matcher)
-            return PropagationInterpolator(matcher.to(chosen_device(settings.device).device).eval(), ct=ct)
+            return PropagationInterpolator(
+                matcher.to(chosen_device(settings.device).device).eval(), ct_channels=ct_channels
+            )
         except RunError:
             Path(path).unlink()
-    volumes = [_mapped(cohort, name, axis, number, ct, watch) for name, (axis, number) in seen.items()]
+    volumes = [_mapped(cohort, name, axis, number, ct_channels, watch) for name, (axis, number) in seen.items()]
     matcher = train_matcher(volumes, settings, watch)
     save_weights(path, matcher)
-    return PropagationInterpolator(matcher, ct=ct)
+    return PropagationInterpolator(matcher, ct_channels=ct_channels)
 
 
 def _number_of(image: np.ndarray, main: DrawnStack) -> int:
@@ -338,11 +342,20 @@ def _number_in(cohort: Cohort, name: str, main: DrawnStack) -> int:
     return channel_of_most([image, *(cohort.channel_image(name, channel, geometry) for channel in further)], main)
 
 
-def _mapped(cohort: Cohort, name: str, axis: int, number: int, ct: CtScale | None, watch: Watch | None):
+def _ct_channels(cohort: Cohort) -> frozenset[int]:
+    """The numbers of the channels that are CT in every case; if one is missing, later ones have other numbers."""
+    found: dict[int, bool] = {}
+    for case in cohort.cases:
+        for number, channel in enumerate(cohort.channel_paths(case.name)):
+            found[number] = found.get(number, True) and cohort.is_ct(channel)
+    return frozenset(number for number, is_ct in found.items() if is_ct)
+
+
+def _mapped(cohort: Cohort, name: str, axis: int, number: int, ct_channels: Collection[int], watch: Watch | None):
     from ..data.training_cases import normalised_image
 
     geometry = cohort.geometry(name)
     place, _ = geometry.to_standard_slice(axis, 0)
     channels = cohort.channels[:1] if number == 0 else [list(cohort.channel_paths(name))[number]]
-    scales = {(*channels, "")[0]: ct} if ct is not None and number == 0 else {}
+    scales = {(*channels, "")[0]: _CT} if number in ct_channels else {}
     return lambda: np.moveaxis(normalised_image(cohort, name, "percentile", channels, scales, watch), place, 0)
