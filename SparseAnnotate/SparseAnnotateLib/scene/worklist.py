@@ -35,11 +35,12 @@ class WorklistItem:
 
     @property
     def isCurrent(self) -> bool:
-        """Whether the volume is in the scene, with the grid that `index` was counted on."""
+        """Whether the volume is in the scene, with the grid that `index` was counted on (but for rounding)."""
         if self.volumeNode is None or self.volumeNode.GetScene() is None:
             return False
         try:
-            return geometry_of(self.volumeNode) == self.grid
+            now = geometry_of(self.volumeNode)
+            return now == self.grid or (self.grid is not None and now.resembles(self.grid))
         except BadInputError:
             return False
 
@@ -60,9 +61,11 @@ class ReadableWorklist:
     _items_by_volume: dict[Any, tuple[Ledger, list[WorklistItem]]] = field(default_factory=dict)
 
     def _items_of(self, volume_node, ledger: Ledger) -> list[WorklistItem] | None:
-        """The items of a volume whose ledger is still the same object; None when it was read again."""
+        """The items of a volume whose ledger is still the same object; None when it or the grid is another one."""
         known = self._items_by_volume.get(volume_node)
-        return known[1] if known is not None and known[0] is ledger else None
+        # They were made together, so the first one tells whether the grid is still theirs.
+        is_same = known is not None and known[0] is ledger and all(item.isCurrent for item in known[1][:1])
+        return known[1] if known is not None and is_same else None
 
 
 def worklist_of(volume_nodes: Sequence) -> list[WorklistItem]:
@@ -81,12 +84,12 @@ def readable_worklist(volume_nodes: Sequence, earlier: ReadableWorklist | None =
     for node in volume_nodes:
         try:
             ledger = _ledger_in_scene(node)
-        except SparseAnnotateError as error:
-            problems.append(error.message)
-        else:
             own = earlier._items_of(node, ledger) if earlier is not None else None
             if own is None:
                 own = [_item(node, entry) for entry in ledger.entries]
+        except SparseAnnotateError as error:
+            problems.append(error.message)
+        else:
             by_volume[node] = ledger, own
             items += own
             volumes.append(node)
