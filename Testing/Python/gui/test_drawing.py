@@ -381,6 +381,7 @@ def test_recommended_slices_can_be_used_after_the_volume_was_moved(panel, millim
     assert all(item.isCurrent for item in table.items)
     table.choose(2)
     assert panel.panel.draw.is_here(table.items[2])
+    assert "has another voxel grid now" not in panel.message
     panel.ui.skipButton.click()
     assert "has another voxel grid now" not in panel.message
     assert [entry.state.value for entry in panel.logic.ledger(volume).entries].count("skipped") == 1
