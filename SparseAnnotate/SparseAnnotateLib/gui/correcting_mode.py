@@ -242,6 +242,13 @@ class CorrectingMode:
         if self.is_following:
             self._show_working(_("The result follows from the correction"))
 
+    def show_work(self) -> None:
+        """Offer again to cancel the reading or what follows, where a job that ran beside it has hidden that."""
+        if self.is_reading:
+            self._show_working(_("Reading the result"))
+        elif not self._long.active:
+            self._show_following()
+
     def _show_working(self, text: str) -> None:
         if not self._logic.isBusy and self._session.parameters is not None:
             self._ui.progressBar.value = 0
@@ -251,7 +258,7 @@ class CorrectingMode:
 
     def _show_rest(self) -> None:
         """Hide what `_show_working` has shown, unless something else is being worked on."""
-        if not self._logic.isBusy and not self.is_following:
+        if not self._logic.isBusy and not self.is_following and not self.is_reading:
             self._ui.jobFrame.visible = False
 
     # --- undo -----------------------------------------------------------------------------------------------------
@@ -359,7 +366,7 @@ class CorrectingMode:
         is_later = True
         if self._wanted is not None:
             self._session.say(_("Reading '{name}' ...").format(name=result.GetName()))
-            self._show_working(_("Reading the result"))
+            self.show_work()
 
     def _begin(self, volume, result) -> None:
         self._wanted = None

@@ -18,7 +18,7 @@ from .session import PanelSession, duration
 from .shown_channel import ShownChannel
 from .step import Step
 from .structure_menu import StructureMenu
-from .words import translated
+from .words import in_users_language, translated
 from .worklist_table import WorklistTable
 
 
@@ -245,6 +245,8 @@ class DrawStep(Step):
             self._cases.open_case(item.case, lambda volume: self._go_on_with(volume, item))
             return
         self._require_current(item)
+        if self.ui.messageLabel.text == in_users_language(self._grid_message(item)):
+            session.say("")
         if session.volume is not item.volumeNode:
             session.parameters.volume = item.volumeNode
         self.logic.jumpToSlice(item.volumeNode, item.plane, item.index)
@@ -410,12 +412,14 @@ class DrawStep(Step):
         if item.volumeNode.GetScene() is None:
             raise BadInputError(_("The volume of this slice is no longer in the scene."))
         self.session.refresh()
-        raise BadInputError(
-            _(
-                "'{volume}' has another voxel grid now, so its slices may be numbered differently. Nothing was "
-                "changed. The worklist is up to date again: select the slice once more."
-            ).format(volume=item.volumeNode.GetName())
-        )
+        raise BadInputError(self._grid_message(item))
+
+    @staticmethod
+    def _grid_message(item) -> str:
+        return _(
+            "'{volume}' has another voxel grid now, so its slices may be numbered differently. Nothing was "
+            "changed. The worklist is up to date again: select the slice once more."
+        ).format(volume=item.volumeNode.GetName())
 
     def _mark(self, wanted: SliceState) -> None:
         item = self._chosen()

@@ -249,6 +249,7 @@ class Panel:
         correcting = self.draw.correcting
         can_cancel = self.logic.isBusy or correcting.is_following or correcting.is_reading
         self.session.enable(self.ui.cancelButton, None if can_cancel else _("Nothing is running."))
+        correcting.show_work()
 
     def _show_progress(self, progress: Progress) -> None:
         self.train.show_progress(progress)

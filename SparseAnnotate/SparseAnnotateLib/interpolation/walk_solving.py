@@ -125,8 +125,8 @@ def _unknowns(free: np.ndarray, edges: Sequence[np.ndarray], diagonal: np.ndarra
         low, high = neighbours(axis)
         weights.fill(0)
         part = weights[tuple(slice(1, n + 1) for n in edge.shape)]
-        np.multiply(edge, free[low] & free[high], out=part)
-        np.negative(part, out=part)
+        # NumPy 2.4 negates wrongly in place where the last axis has two voxels.
+        part[...] = np.where(free[low] & free[high], -edge, 0)
         step = int(np.prod(padded[axis + 1 :]))
         for entry, place, neighbour in ((axis, places - step, places - step), (6 - axis, places, places + step)):
             columns[:, entry], values[:, entry] = flat_numbers[neighbour], flat_weights[place]

@@ -35,11 +35,12 @@ class WorklistItem:
 
     @property
     def isCurrent(self) -> bool:
-        """Whether the volume is in the scene, with the grid that `index` was counted on."""
+        """Whether the volume is in the scene, with the grid that `index` was counted on (but for rounding)."""
         if self.volumeNode is None or self.volumeNode.GetScene() is None:
             return False
         try:
-            return geometry_of(self.volumeNode) == self.grid
+            now = geometry_of(self.volumeNode)
+            return now == self.grid or (self.grid is not None and now.resembles(self.grid))
         except BadInputError:
             return False
 

@@ -607,6 +607,27 @@ def test_reading_a_large_result_can_be_cancelled(read_in_pieces, monkeypatch):
     assert labels_of(panel, mode.node)[where].all()
 
 
+@pytest.mark.parametrize("is_first", [True, False])
+def test_a_job_that_ends_while_a_large_result_is_read_leaves_cancel_in_sight(read_in_pieces, monkeypatch, is_first):
+    panel, mode, ui = read_in_pieces, read_in_pieces.panel.draw.correcting, read_in_pieces.ui
+    # The reading waits.
+    monkeypatch.setattr(panel.logic.panel, "read_for_correcting", lambda *_given: None)
+    running: list = []
+    monkeypatch.setattr(type(panel.logic), "isBusy", property(lambda _logic: bool(running)))
+    if is_first:
+        ui.correctCheckBox.click()
+    panel.panel.session.start("Opening", lambda onDone, **_given: running.append(onDone), lambda _result: None)
+    if not is_first:
+        ui.correctCheckBox.click()
+    running.pop()(None, None)
+    assert mode.is_reading
+    assert not ui.jobFrame.isHidden()
+    assert panel.job == "Reading the result"
+    ui.cancelButton.click()
+    assert not mode.is_reading
+    assert ui.jobFrame.isHidden()
+
+
 def test_switching_off_closing_and_drawing_while_a_large_result_is_read(read_in_pieces, monkeypatch):
     panel, mode = read_in_pieces, read_in_pieces.panel.draw.correcting
     drawing, item = panel.logic.drawnIn(panel.volume), panel.items[0]

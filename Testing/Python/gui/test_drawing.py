@@ -363,6 +363,30 @@ def turn_round(panel) -> None:
     volume.SetIJKToRASMatrix(util.vtkMatrixFromArray(matrix @ to_other_end))
 
 
+@pytest.mark.parametrize("millimetres", [1e-7, 10.0])
+def test_recommended_slices_can_be_used_after_the_volume_was_moved(panel, millimetres):
+    volume = panel.volume = panel.add_ball()
+    panel.recommend(20.0)
+    table = panel.panel.draw.table
+    transform = panel.mrml.mrmlScene.AddNewNodeByClass("vtkMRMLLinearTransformNode")
+    matrix = np.eye(4)
+    matrix[0, 3] = millimetres
+    transform.SetMatrixTransformToParent(panel.mrml.util.vtkMatrixFromArray(matrix))
+    for node in (volume, panel.logic.segmentationNode(volume)):
+        node.SetAndObserveTransformNodeID(transform.GetID())
+        node.HardenTransform()
+    table.choose(2)
+    # Rounding is no other grid. After another shift, it takes one more click.
+    assert ("has another voxel grid now" in panel.message) == (millimetres > 1)
+    assert all(item.isCurrent for item in table.items)
+    table.choose(2)
+    assert panel.panel.draw.is_here(table.items[2])
+    assert "has another voxel grid now" not in panel.message
+    panel.ui.skipButton.click()
+    assert "has another voxel grid now" not in panel.message
+    assert [entry.state.value for entry in panel.logic.ledger(volume).entries].count("skipped") == 1
+
+
 @pytest.mark.parametrize("button", ["drawnButton", "emptyButton", "skipButton", "startButton", "the row"])
 def test_a_number_from_before_the_volume_was_turned_is_not_taken_for_another_slice(drawing, button):
     ui, table = drawing.ui, drawing.panel.draw.table
