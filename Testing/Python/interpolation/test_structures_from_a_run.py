@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-import pytest
 
 from small_volumes import ball
 from SparseAnnotateLib.core import BadInputError, Ledger, Plane, SliceState, SparseAnnotation, VolumeGeometry
@@ -11,7 +10,6 @@ from SparseAnnotateLib.interpolation import AutoInterpolator, finished_fill
 from SparseAnnotateLib.interpolation.likeliest_labels import LikeliestLabels
 from SparseAnnotateLib.interpolation.run_agreement import RunAgreement
 from SparseAnnotateLib.interpolation.run_source import RunSource
-from SparseAnnotateLib.interpolation.runs_taking_part import NotDrawn
 
 SHAPE = (36, 36, 40)
 GEOMETRY = VolumeGeometry.from_matrix(SHAPE, np.eye(4))
@@ -253,17 +251,3 @@ def test_a_twin_is_found_by_the_slices_that_speak_for_the_drawn_structure():
         ledger = ledger.with_state(Plane.AXIAL, index, SliceState.DRAWN, structures=speaks)
     annotation = SparseAnnotation(labels, ledger, GEOMETRY, names=NAMES)
     assert RunAgreement.of(only(reference(), 1), annotation).twin(1) == 3
-
-
-def test_too_little_memory_for_what_is_neither_a_method_nor_a_run_ends_the_answer_at_once(monkeypatch):
-    asked = []
-
-    def chance(*_given):
-        asked.append(1)
-        raise MemoryError
-
-    monkeypatch.setattr(NotDrawn, "chance", chance)
-    method = AutoInterpolator(["shape"], runs=[run(reference())])
-    with pytest.raises(MemoryError):
-        method.fill(drawn(1, speaks_for=list(NAMES.values())), None)
-    assert len(asked) <= len(DRAWN) + 1  # once in each gap

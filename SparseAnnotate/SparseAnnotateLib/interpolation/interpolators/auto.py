@@ -124,8 +124,8 @@ class AutoInterpolator:
         except SourceFailedError as error:
             methods = {name: method for name, method in self._methods.items() if name != error.source}
             runs = [run for name, run in self._runs.items() if name != error.source]
-            if not methods or error.source not in {*self._methods, *self._runs}:
-                raise error.__cause__ or error from None
+            if not methods:
+                raise
             fill = AutoInterpolator(methods, self._evidence, runs, self._only).fill(annotation, image, watch)
             return replace(fill, warnings=(_without(error.source, error.message), *fill.warnings))
 
