@@ -347,27 +347,6 @@ def test_a_method_that_fails_in_the_middle_takes_no_part_and_this_is_said(asked)
         filled(annotation, AutoInterpolator({"bad": breaking}))
 
 
-class OnlyNarrow(ShapeInterpolator):
-    """Fails between drawn slices further apart than in the fill itself, and is no good."""
-
-    def chance(self, place, *given):
-        if place.gap.count > 3 and not place.gap.is_end:
-            raise MemoryError
-        return np.zeros_like(super().chance(place, *given))
-
-
-def test_a_method_that_fails_on_all_hidden_slices_takes_no_part():
-    annotation = axial(ball(), [5, 9, 13, 17])
-    methods = {"shape": interpolator_named("shape"), "bad": OnlyNarrow()}
-    done = finished_fill(AutoInterpolator(methods), annotation, no_image, {})
-    assert done.fill.shares == {1: {"shape": 1.0}}
-    np.testing.assert_array_equal(done.fill.labels, filled(annotation).labels)
-    assert "Filled without 'bad', which failed. There was not enough memory for it." in done.warnings
-    assert done.summary.startswith("Leave-one-out Dice")
-    measured = AutoInterpolator(methods).measure(annotation, None)
-    assert filled(annotation, AutoInterpolator(methods, measured)).shares == {1: {"shape": 1.0}}
-
-
 @pytest.mark.parametrize("error", [SparseAnnotateError("It was given up."), MemoryError()])
 def test_a_method_that_fails_when_two_gaps_are_filled_again_takes_no_part(error):
     breaking = Breaking(1000, error)

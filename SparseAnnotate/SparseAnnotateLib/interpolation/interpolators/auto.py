@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
-from types import MappingProxyType
 
 import numpy as np
 
@@ -26,7 +25,7 @@ from ..interpolator import (
 from ..label_fields import DrawnSlices
 from ..label_gaps import LabelGap
 from ..leave_one_out import Round, evidence_of, rounds
-from ..mixing import MIXTURE, Evidence, Shares, always_failed, pooled
+from ..mixing import MIXTURE, Evidence, Shares, pooled
 from ..run_source import RunSource
 from ..runs_taking_part import RunsTakingPart
 from ..source_failures import SourceFailedError
@@ -98,7 +97,7 @@ class AutoInterpolator:
     ) -> list[Evidence]:
         """Leave-one-out of the methods on one annotation; nothing with fewer than three drawn slices of a plane.
 
-        A method that fails takes no part, and is named in the evidence.
+        A method that fails takes no part.
         """
         watch = watch or Watch()
         found: list[Evidence] = []
@@ -107,7 +106,8 @@ class AutoInterpolator:
             part = watch.part(number, len(groups), _("trying the fill on hidden slices: "))
             every = list(rounds(decided))
             for place, one in enumerate(every):
-                found.append(_only(self._tried(one, decided, image, part.part(place, len(every))), values))
+                evidence, _warnings = self._tried(one, decided, image, part.part(place, len(every)))
+                found.append(_only(evidence, values))
         return pooled(found)
 
     def fill(
@@ -127,16 +127,13 @@ class AutoInterpolator:
             if not methods:
                 raise
             fill = AutoInterpolator(methods, self._evidence, runs, self._only).fill(annotation, image, watch)
-            return replace(fill, warnings=(_without(error.source, error.message), *fill.warnings))
+            return replace(fill, warnings=(_without(error.source, error), *fill.warnings))
 
     def _filled(self, annotation: SparseAnnotation, image: np.ndarray | None, watch: Watch) -> Fill:
         evidence = self._evidence
         if evidence is None:
             evidence = self.measure(annotation, image, watch.part(0, 2))
-        # Usual shares could give all to a source that has failed wherever it was tried.
-        failed = always_failed(evidence)
-        sources, problems = self._sources(annotation, image, watch.part(1, 2).part(0, 2), failed)
-        warnings = [_without(name, problem) for name, problem in problems.items()]
+        sources, warnings = self._sources(annotation, image, watch.part(1, 2).part(0, 2))
         known = next((e for e in evidence if e.sources == tuple(sources)), Evidence(tuple(sources)))
         runs = RunsTakingPart(self._runs, annotation, self._only)
         added = runs.added()
@@ -215,34 +212,28 @@ class AutoInterpolator:
             return self._methods[name].fill(annotation, image, watch)
         return ChanceInterpolator(sources, shares).fill(annotation, image, watch)
 
-    def _tried(self, one: Round, annotation: SparseAnnotation, image: np.ndarray | None, watch: Watch) -> Evidence:
-        """Leave-one-out of one round by the methods that do not fail."""
-        sources, failed = self._sources(one.rest, image, watch.part(0, 2))
+    def _tried(
+        self, one: Round, annotation: SparseAnnotation, image: np.ndarray | None, watch: Watch
+    ) -> tuple[Evidence, list[str]]:
+        """Leave-one-out of one round by the methods that do not fail, and what failed."""
+        sources, warnings = self._sources(one.rest, image, watch.part(0, 2))
         while True:
             try:
-                evidence = evidence_of(sources, one, annotation, image, watch.part(1, 2))
-                return replace(evidence, failed=failed)
+                return evidence_of(sources, one, annotation, image, watch.part(1, 2)), warnings
             except SourceFailedError as error:
                 del sources[error.source]
-                failed[error.source] = error.message
+                warnings.append(_without(error.source, error))
 
     def _sources(
-        self,
-        annotation: SparseAnnotation,
-        image: np.ndarray | None,
-        watch: Watch,
-        failed: Mapping[str, str] = MappingProxyType({}),
-    ) -> tuple[Sources, dict[str, str]]:
-        """The methods as sources for an annotation, and why others failed.
+        self, annotation: SparseAnnotation, image: np.ndarray | None, watch: Watch
+    ) -> tuple[Sources, list[str]]:
+        """The methods as sources for an annotation, and a sentence for each that failed.
 
-        Those in `failed` are not tried, unless there is no other. Raises the last one's error when all fail.
+        Raises the last one's error when all fail.
         """
         usable = self._usable(image)
-        problems = {name: problem for name, problem in failed.items() if name in usable}
-        if len(problems) == len(usable):
-            problems = {}
-        usable = {name: method for name, method in usable.items() if name not in problems}
         found: Sources = {}
+        problems: list[str] = []
         failure: SparseAnnotateError | None = None
         for number, (name, method) in enumerate(usable.items()):
             try:
@@ -256,7 +247,7 @@ class AutoInterpolator:
                 raise
             except SparseAnnotateError as error:
                 failure = error
-                problems[name] = error.message
+                problems.append(_without(name, error))
         if not found and failure is not None:
             raise failure
         return found, problems
@@ -273,9 +264,11 @@ class AutoInterpolator:
         return usable
 
 
-def _without(name: str, problem: str) -> str:
+def _without(name: str, error: SparseAnnotateError) -> str:
     """A sentence on a source that failed; `name`: of a method, or of a run."""
-    return _("Filled without '{method}', which failed. {problem}").format(method=method_label(name), problem=problem)
+    return _("Filled without '{method}', which failed. {problem}").format(
+        method=method_label(name), problem=error.message
+    )
 
 
 def _with_room_for(annotation: SparseAnnotation, values: Collection[int]) -> SparseAnnotation:
@@ -311,11 +304,11 @@ def _slice_count(annotation: SparseAnnotation) -> int:
 
 def _only(evidence: Evidence, values: Sequence[int]) -> Evidence:
     """Evidence of some labels only."""
-    return replace(
-        evidence,
-        counts={v: counts for v, counts in evidence.counts.items() if v in values},
-        slices={v: count for v, count in evidence.slices.items() if v in values},
-        spacing_mm={v: spacing for v, spacing in evidence.spacing_mm.items() if v in values},
+    return Evidence(
+        evidence.sources,
+        {v: counts for v, counts in evidence.counts.items() if v in values},
+        {v: count for v, count in evidence.slices.items() if v in values},
+        {v: spacing for v, spacing in evidence.spacing_mm.items() if v in values},
     )
 
 
