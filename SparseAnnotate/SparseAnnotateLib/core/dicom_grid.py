@@ -83,6 +83,18 @@ def several_directions(counts: Sequence[int]) -> str:
     ).format(count=len(counts))
 
 
+def require_one_rescaling(slices: Sequence[DicomSlice]) -> None:
+    """Raise BadInputError when only some images are rescaled, and their values change by it."""
+    plain = sum(not one.is_rescaled for one in slices)
+    if 0 < plain < len(slices) and any(tuple(one.rescaling) != (1, 0) for one in slices if one.is_rescaled):
+        raise BadInputError(
+            _(
+                "{count} of its {all} images have no rescale slope and intercept, although the others do, so their "
+                "values do not mean the same. Export the series again."
+            ).format(count=plain, all=len(slices))
+        )
+
+
 def require_one_grid(headers: Sequence[DicomHeader], slices: Sequence[DicomSlice], shown: Callable[[str], str]) -> None:
     """Raise BadInputError when files are damaged, or of several patients, studies or grids.
 
@@ -102,14 +114,6 @@ def require_one_grid(headers: Sequence[DicomHeader], slices: Sequence[DicomSlice
     problem = next((header.problem for header in headers if header.problem), "")
     if problem:
         raise BadInputError(problem)
-    plain = sum(not one.is_rescaled for one in slices)
-    if 0 < plain < len(slices):
-        raise BadInputError(
-            _(
-                "{count} of its {all} images have no rescale slope and intercept, although the others do, so their "
-                "values do not mean the same. Export the series again."
-            ).format(count=plain, all=len(slices))
-        )
     if len({(header.study_uid, header.patient) for header in headers}) > 1:
         raise BadInputError(
             _(

@@ -13,6 +13,7 @@ from .dicom_grid import (
     is_copy,
     require_one_grid,
     require_one_of_each,
+    require_one_rescaling,
     several_directions,
     with_unit_directions,
 )
@@ -207,13 +208,15 @@ def _series(headers: Sequence[DicomHeader], time_point: int) -> DicomSeries:
                     number=number, count=count, name=differing_in, value=shown
                 )
             )
+        require_one_rescaling(slices)
         require_even(slices, choice_sentence(differing_in, count) if points else "")
         notes += require_one_of_each(slices)
         if kept[0].modality == CT and not slices[0].is_rescaled:
             notes.append(
                 _(
                     "its CT images do not say how their values become Hounsfield units (no rescale slope and "
-                    "intercept). They are taken to be Hounsfield units; if they are not, give '--modality OT'."
+                    "intercept). They are taken to be Hounsfield units, unless another modality than CT is given, as "
+                    "with '--modality OT' when the cohort is made."
                 )
             )
         if slices[0].frame and len(kept) > 1:

@@ -27,12 +27,15 @@ _DECODERS = {
 }
 
 _BETWEEN_WRAPPED = (20_000, 45_000)  # Hounsfield units; 16 bits without their sign reach 65,535
+_WRAPPED_SHARE, _BETWEEN_SHARE = 0.02, 0.001  # of all voxels: the air in a scan, and metal
 
 
-def read_series(series: DicomSeries, watch: Watch) -> tuple[np.ndarray, VolumeGeometry]:
+def read_series(series: DicomSeries, watch: Watch, modality: str | None = None) -> tuple[np.ndarray, VolumeGeometry]:
     """The volume of a series: (K, J, I) array, sorted along the normal of its slices, and its geometry.
 
     Values are rescaled as the headers say (to Hounsfield units in CT). Fractions are float32.
+
+    `modality`: what the images are, where that is known better than by their headers.
 
     Raises BadInputError when the series has no volume, a file is damaged, or is compressed in a way that no installed
     package decodes.
@@ -73,24 +76,42 @@ def read_series(series: DicomSeries, watch: Watch) -> tuple[np.ndarray, VolumeGe
     elif volume.dtype.kind == "i" and volume.min() >= -(1 << 15) and volume.max() < 1 << 15:
         # Rescaled values are stored as if they could exceed 16 bits.
         volume = volume.astype(np.int16)
-    if series.headers[0].modality == CT and _is_wrapped(volume):
+    if (modality or series.headers[0].modality) == CT and _is_wrapped(volume):
         raise BadInputError(_wrapped_sentence(series, int(volume.max())))
     require_finite(volume, _("The DICOM {series}").format(series=series.title))
     return volume, geometry
 
 
 def _is_wrapped(values: np.ndarray) -> bool:
-    """Whether whole numbers look like signed ones that were read as unsigned: none between low and very high ones."""
-    low, high = _BETWEEN_WRAPPED
-    if values.dtype.kind not in "iu" or values.max() < high:
+    """Whether CT values look like signed ones that were read as unsigned.
+
+    Then air, fat and lung are a large share of the voxels, with very high values, and hardly any lies between. Of both
+    kinds the most frequent value does not count, because it may be padding, and single voxels may be metal.
+    """
+    high = _BETWEEN_WRAPPED[1]
+    if values.max() < high:
         return False
-    return not ((values > low) & (values < high)).any()
+    shares = [_without_most_frequent(values[part]) / values.size for part in (values >= high, _between(values))]
+    return shares[0] >= _WRAPPED_SHARE and shares[1] < _BETWEEN_SHARE
+
+
+def _between(values: np.ndarray) -> np.ndarray:
+    low, high = _BETWEEN_WRAPPED
+    return (values > low) & (values < high)
+
+
+def _without_most_frequent(values: np.ndarray) -> int:
+    """How many values there are beside the most frequent one."""
+    _values, counts = np.unique(values, return_counts=True)
+    return int(counts.sum() - counts.max()) if len(counts) else 0
 
 
 def _wrapped_sentence(series: DicomSeries, highest: int) -> str:
     return _(
-        "The DICOM {series} has CT values up to {highest}, and none between {low} and {high}: its header probably "
-        "calls values unsigned that have a sign (pixel representation). Export the series again."
+        "The DICOM {series} has CT values up to {highest}, and hardly any between {low} and {high}: its header "
+        "probably calls values unsigned that have a sign (pixel representation). Export the series again, correct the "
+        "volume in 3D Slicer and save it as NRRD, or, if the values are right and no Hounsfield units, give "
+        "'--modality OT'."
     ).format(series=series.title, highest=highest, low=_BETWEEN_WRAPPED[0], high=_BETWEEN_WRAPPED[1])
 
 

@@ -31,5 +31,9 @@ def failing_alone(name: str, sources: Collection[str]) -> Iterator[None]:
     except (SparseAnnotateError, MemoryError) as error:
         if len(sources) < 2:
             raise
-        message = error.message if isinstance(error, SparseAnnotateError) else _("There was not enough memory for it.")
-        raise SourceFailedError(name, message) from error
+        raise SourceFailedError(name, failure_message(error)) from error
+
+
+def failure_message(error: SparseAnnotateError | MemoryError) -> str:
+    """Why a source failed, as a sentence."""
+    return error.message if isinstance(error, SparseAnnotateError) else _("There was not enough memory for it.")

@@ -116,7 +116,7 @@ def create_from_dicom(
         written: list[str] = []
         for number, (name, one) in enumerate(fresh):
             part = watch.part(1 + number, len(fresh) + 2, f"'{name}': ")
-            voxels, geometry = read_series(one, part)
+            voxels, geometry = read_series(one, part, request.modalities.get((*names_of_channels, "")[0]))
             path = folder / "images" / f"{file_stem(name)}.nrrd"
             made += [path, source_path(folder, name)]
             # First, so that the image of an attempt that was killed can be distinguished from other files.

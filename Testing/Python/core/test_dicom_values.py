@@ -179,10 +179,41 @@ def test_what_would_make_values_or_places_wrong_is_refused(tmp_path, change, wor
         only(tmp_path).required_geometry()
 
 
-def test_ct_values_whose_sign_the_header_denies_are_refused(tmp_path):
-    write_series(tmp_path, VOXELS - 1024, GEOMETRY, every(PixelRepresentation=0, RescaleIntercept=0))
+def ct_without_sign(change=lambda values: None) -> np.ndarray:
+    """Stored values of a CT whose sign got lost: half of it is air and fat."""
+    values = VOXELS % 200 - 100 - 900 * (np.arange(VOXELS.size).reshape(VOXELS.shape) % 2)
+    change(values)
+    return values - 1024  # which writing adds
+
+
+def set_to(value: int, *, where=lambda flat: flat[:3]):
+    def change(values):
+        where(values.reshape(-1))[:] = value
+
+    return change
+
+
+UNSIGNED = every(PixelRepresentation=0, RescaleIntercept=0)
+
+
+@pytest.mark.parametrize("change", [set_to(0), set_to(24_000, where=lambda flat: flat[:1]), set_to(-32_768)])
+def test_ct_values_whose_sign_the_header_denies_are_refused(tmp_path, change):
+    """Also with padding, and with a voxel of metal."""
+    write_series(tmp_path, ct_without_sign(change), GEOMETRY, UNSIGNED)
     with pytest.raises(BadInputError, match="calls values unsigned that have a sign"):
         read_series(only(tmp_path), Watch())
+    # What is no CT may have such values.
+    assert read_series(only(tmp_path), Watch(), "OT")[0].max() > 60_000
+
+
+@pytest.mark.parametrize(
+    "change", [set_to(65_535, where=lambda flat: flat[:1]), set_to(63_536, where=lambda f: f[::4])]
+)
+def test_ct_with_a_few_very_high_values_or_padding_is_taken(tmp_path, change):
+    values = (VOXELS % 4000).astype(np.int64)
+    change(values)
+    write_series(tmp_path, values - 1024, GEOMETRY, UNSIGNED)
+    assert np.array_equal(read_series(only(tmp_path), Watch())[0], values)
 
 
 def test_ct_images_that_do_not_say_how_values_become_hounsfield_units_are_noted(tmp_path):
@@ -317,3 +348,12 @@ def test_slices_of_fewer_than_eight_voxels_are_not_written(tmp_path):
     labels = np.ones(shape, np.uint8)
     with pytest.raises(BadInputError, match="Slices of fewer than 8 voxels cannot be written"):
         write_segmentation(tmp_path / "a.dcm", only(tmp_path / "in"), [DicomSegment("a")], labels, "1", Watch())
+
+
+def test_a_rescaling_that_changes_nothing_may_be_left_out_of_some_images(tmp_path):
+    def change(headers):
+        every(RescaleSlope=1, RescaleIntercept=0)(headers)
+        without_rescaling(1)(headers)
+
+    write_series(tmp_path, VOXELS, GEOMETRY, change, modality="MR")
+    only(tmp_path).required_geometry()

@@ -23,6 +23,7 @@ from SparseAnnotateLib.interpolation import (
 from SparseAnnotateLib.interpolation.interpolators.shape import ShapeInterpolator
 from SparseAnnotateLib.interpolation.leave_one_out import rounds
 from SparseAnnotateLib.interpolation.mixing import mixtures
+from SparseAnnotateLib.interpolation.source_failures import SourceFailedError
 from SparseAnnotateLib.worker.fill_request import FillRequest
 
 
@@ -345,6 +346,54 @@ def test_a_method_that_fails_in_the_middle_takes_no_part_and_this_is_said(asked)
     assert [w for w in done.warnings if "bad" in w] == ["Filled without 'bad', which failed. It was given up."]
     with pytest.raises(SparseAnnotateError, match="It was given up"):
         filled(annotation, AutoInterpolator({"bad": breaking}))
+
+
+class FailingInWideGaps(ShapeInterpolator):
+    """Where slices are hidden, gaps are twice as wide; in others it fills nothing."""
+
+    def chance(self, place, *given):
+        if place.gap.count > 3:
+            raise MemoryError
+        return np.zeros_like(super().chance(place, *given))
+
+
+@pytest.mark.parametrize("is_known", [False, True])  # the evidence, measured before on many volumes
+def test_a_method_that_fails_only_on_hidden_slices_does_not_decide_the_fill(is_known):
+    annotation, image = axial(ball(), [5, 9, 13, 17]), noisy_image(ball())
+    auto = AutoInterpolator({"shape": interpolator_named("shape"), "bad": FailingInWideGaps()})
+    if is_known:
+        auto = auto.with_evidence(auto.measure(annotation, image))
+    done = finished_fill(auto, annotation, lambda: image, {})
+    assert done.fill.shares == {1: {"shape": 1.0}}
+    np.testing.assert_array_equal(done.fill.labels, filled(annotation).labels)
+    assert any(warning.startswith("Filled without 'bad', which failed.") for warning in done.warnings)
+    assert "Leave-one-out Dice" in done.summary
+
+
+class WithoutMemory(Painter):
+    def fill(self, annotation, image, watch=None):
+        raise MemoryError
+
+
+def test_a_method_of_labels_that_has_too_little_memory_takes_no_part():
+    annotation = axial(ball(), [5, 9, 13, 17])
+    methods = {"shape": interpolator_named("shape"), "bad": WithoutMemory(1)}
+    done = finished_fill(AutoInterpolator(methods), annotation, no_image, {})
+    assert "Filled without 'bad', which failed. There was not enough memory for it." in done.warnings
+
+
+def test_a_failure_that_no_method_can_be_blamed_for_ends_the_fill(monkeypatch):
+    """It is not filled again and again."""
+    count = []
+
+    def fails(self, *_given):
+        count.append(1)
+        raise SourceFailedError("something else", "There was not enough memory for it.")
+
+    monkeypatch.setattr(AutoInterpolator, "_mixed", fails)
+    with pytest.raises(SourceFailedError):
+        filled(axial(ball(), [5, 9, 13, 17]), interpolator_named("auto"), noisy_image(ball()))
+    assert len(count) == 1
 
 
 @pytest.mark.parametrize("error", [SparseAnnotateError("It was given up."), MemoryError()])

@@ -9,6 +9,7 @@ from sparse_fills import annotation_of, axial, bent_tube, blobs, filled
 from SparseAnnotateLib.core import BadInputError, CancelledError, Plane, Watch, metrics
 from SparseAnnotateLib.interpolation.interpolators import random_walk
 from SparseAnnotateLib.interpolation.interpolators.random_walk import RandomWalkInterpolator
+from SparseAnnotateLib.interpolation.walk_solving import _unknowns
 
 
 def test_the_image_shows_where_a_structure_goes_that_shapes_alone_cannot_know():
@@ -143,6 +144,27 @@ def test_cancel_takes_effect_within_a_gap():
 
     with pytest.raises(CancelledError):
         RandomWalkInterpolator().fill(annotation, noisy_image(labels), Impatient())
+
+
+@pytest.mark.parametrize("shape", [(1, 5, 2), (2, 4, 2), (1, 2, 1), (3, 4, 5), (2, 2, 2)])
+def test_the_matrix_of_the_unknowns_is_that_of_their_neighbours(shape):
+    rng = np.random.default_rng(3)
+    free = rng.random(shape) < 0.8
+    free.flat[0] = True
+    edges = [rng.random([n - (axis == one) for one, n in enumerate(shape)]).astype(np.float32) for axis in range(3)]
+    count = int(free.sum())
+    numbers = np.full(shape, -1)
+    numbers[free] = np.arange(count)
+    diagonal = (10 + rng.random(count)).astype(np.float32)
+    expected = np.diag(diagonal)
+    for axis, edge in enumerate(edges):
+        for place in np.argwhere(np.ones(edge.shape, bool)):
+            neighbour = place.copy()
+            neighbour[axis] += 1
+            one, other = numbers[tuple(place)], numbers[tuple(neighbour)]
+            if one >= 0 and other >= 0:
+                expected[one, other] = expected[other, one] = -edge[tuple(place)]
+    np.testing.assert_array_equal(_unknowns(free, edges, diagonal).toarray(), expected)
 
 
 def test_hundreds_of_labels_walk():

@@ -28,7 +28,7 @@ from ..leave_one_out import Round, evidence_of, rounds
 from ..mixing import MIXTURE, Evidence, Shares, pooled
 from ..run_source import RunSource
 from ..runs_taking_part import RunsTakingPart
-from ..source_failures import SourceFailedError
+from ..source_failures import SourceFailedError, failure_message
 
 Sources = dict[str, ChanceSource]
 _SLICES_CHANGED = 0.25
@@ -99,16 +99,23 @@ class AutoInterpolator:
 
         A method that fails takes no part.
         """
-        watch = watch or Watch()
+        return self._measured(annotation, image, watch or Watch())[0]
+
+    def _measured(
+        self, annotation: SparseAnnotation, image: np.ndarray | None, watch: Watch
+    ) -> tuple[list[Evidence], dict[str, str]]:
+        """The evidence, and a sentence for each method that failed on hidden slices."""
         found: list[Evidence] = []
+        failed: dict[str, str] = {}
         groups = annotation.structure_groups()
         for number, (values, decided) in enumerate(groups):
             part = watch.part(number, len(groups), _("trying the fill on hidden slices: "))
             every = list(rounds(decided))
             for place, one in enumerate(every):
-                evidence, _warnings = self._tried(one, decided, image, part.part(place, len(every)))
+                evidence, problems = self._tried(one, decided, image, part.part(place, len(every)))
+                failed |= problems
                 found.append(_only(evidence, values))
-        return pooled(found)
+        return pooled(found), failed
 
     def fill(
         self,
@@ -122,18 +129,27 @@ class AutoInterpolator:
         try:
             return self._filled(annotation, image, watch)
         except SourceFailedError as error:
+            if error.source not in self._methods and error.source not in self._runs:
+                raise  # there is nothing to leave out
             methods = {name: method for name, method in self._methods.items() if name != error.source}
             runs = [run for name, run in self._runs.items() if name != error.source]
             if not methods:
                 raise
             fill = AutoInterpolator(methods, self._evidence, runs, self._only).fill(annotation, image, watch)
-            return replace(fill, warnings=(_without(error.source, error), *fill.warnings))
+            return replace(fill, warnings=(_without(error.source, error.message), *fill.warnings))
 
     def _filled(self, annotation: SparseAnnotation, image: np.ndarray | None, watch: Watch) -> Fill:
-        evidence = self._evidence
+        evidence, failed = self._evidence, dict[str, str]()
         if evidence is None:
-            evidence = self.measure(annotation, image, watch.part(0, 2))
-        sources, warnings = self._sources(annotation, image, watch.part(1, 2).part(0, 2))
+            evidence, failed = self._measured(annotation, image, watch.part(0, 2))
+        sources, problems = self._sources(annotation, image, watch.part(1, 2).part(0, 2))
+        # A method that failed on all hidden slices may not decide the fill for want of any evidence against it.
+        tried = {name for one in evidence if one.counts for name in one.sources}
+        if tried & set(sources):
+            for name in set(sources) - tried:
+                del sources[name]
+                problems[name] = failed.get(name) or _without(name, _("It failed on hidden drawn slices."))
+        warnings = tuple(problems.values())
         known = next((e for e in evidence if e.sources == tuple(sources)), Evidence(tuple(sources)))
         runs = RunsTakingPart(self._runs, annotation, self._only)
         added = runs.added()
@@ -214,27 +230,27 @@ class AutoInterpolator:
 
     def _tried(
         self, one: Round, annotation: SparseAnnotation, image: np.ndarray | None, watch: Watch
-    ) -> tuple[Evidence, list[str]]:
-        """Leave-one-out of one round by the methods that do not fail, and what failed."""
-        sources, warnings = self._sources(one.rest, image, watch.part(0, 2))
+    ) -> tuple[Evidence, dict[str, str]]:
+        """Leave-one-out of one round by the methods that do not fail, and a sentence for each that failed."""
+        sources, problems = self._sources(one.rest, image, watch.part(0, 2))
         while True:
             try:
-                return evidence_of(sources, one, annotation, image, watch.part(1, 2)), warnings
+                return evidence_of(sources, one, annotation, image, watch.part(1, 2)), problems
             except SourceFailedError as error:
                 del sources[error.source]
-                warnings.append(_without(error.source, error))
+                problems[error.source] = _without(error.source, error.message)
 
     def _sources(
         self, annotation: SparseAnnotation, image: np.ndarray | None, watch: Watch
-    ) -> tuple[Sources, list[str]]:
+    ) -> tuple[Sources, dict[str, str]]:
         """The methods as sources for an annotation, and a sentence for each that failed.
 
         Raises the last one's error when all fail.
         """
         usable = self._usable(image)
         found: Sources = {}
-        problems: list[str] = []
-        failure: SparseAnnotateError | None = None
+        problems: dict[str, str] = {}
+        failure: SparseAnnotateError | MemoryError | None = None
         for number, (name, method) in enumerate(usable.items()):
             try:
                 if isinstance(method, ChanceSource):
@@ -245,9 +261,9 @@ class AutoInterpolator:
                     found[name] = _LabelSource(method.fill(annotation, image, watch.part(number, len(usable))))
             except CancelledError:
                 raise
-            except SparseAnnotateError as error:
+            except (SparseAnnotateError, MemoryError) as error:
                 failure = error
-                problems.append(_without(name, error))
+                problems[name] = _without(name, failure_message(error))
         if not found and failure is not None:
             raise failure
         return found, problems
@@ -264,11 +280,11 @@ class AutoInterpolator:
         return usable
 
 
-def _without(name: str, error: SparseAnnotateError) -> str:
-    """A sentence on a source that failed; `name`: of a method, or of a run."""
-    return _("Filled without '{method}', which failed. {problem}").format(
-        method=method_label(name), problem=error.message
-    )
+def _without(name: str, problem: str) -> str:
+    """A sentence on a source that failed; `name`: of a method, or of a run, as in "run 'first'"."""
+    label = method_label(name)
+    source = label if "'" in label else f"'{label}'"
+    return _("Filled without {source}, which failed. {problem}").format(source=source, problem=problem)
 
 
 def _with_room_for(annotation: SparseAnnotation, values: Collection[int]) -> SparseAnnotation:
