@@ -67,6 +67,17 @@ class FarSource(ChanceSource, Protocol):
         ...
 
 
+def each_prepared(
+    sources: Mapping[str, ChanceSource], annotation: SparseAnnotation, drawn: DrawnSlices, image: np.ndarray | None
+) -> dict[str, Any]:
+    """`ChanceSource.prepared` of each source. Raises SourceFailedError when one of several fails."""
+    prepared = {}
+    for name, source in sources.items():
+        with failing_alone(name, sources):
+            prepared[name] = source.prepared(annotation, drawn, image)
+    return prepared
+
+
 class ChanceInterpolator(GapInterpolator):
     """Fills by the weighted mean of the probabilities of sources.
 
@@ -82,11 +93,7 @@ class ChanceInterpolator(GapInterpolator):
         self._sources, self._shares = sources, shares
 
     def _prepare(self, annotation: SparseAnnotation, drawn: DrawnSlices, image: np.ndarray | None) -> dict[str, Any]:
-        prepared = {}
-        for name, source in self._sources.items():
-            with failing_alone(name, self._sources):
-                prepared[name] = source.prepared(annotation, drawn, image)
-        return prepared
+        return each_prepared(self._sources, annotation, drawn, image)
 
     def _shares_of(self, value: int) -> Mapping[str, float]:
         return dict.fromkeys(self._sources, 1.0) if self._shares is None else self._shares[value]
@@ -161,7 +168,8 @@ class ChanceInterpolator(GapInterpolator):
             for value in values:
                 shares[value] = by_label[value][name]
             if len(values) > 1 and shares[values].any():
-                closed = self._sources[name].closed(drawn, gap, highest > _NEAR)
+                with failing_alone(name, self._sources):
+                    closed = self._sources[name].closed(drawn, gap, highest > _NEAR)
                 if closed is not None:
                     own[closed] = 0
             # Where no label may be, all sources agree on that.
@@ -174,7 +182,9 @@ class ChanceInterpolator(GapInterpolator):
         found: dict[int, tuple[slice, PlaneBox]] = {}
         for name, source in self._sources.items():
             if isinstance(source, FarSource):
-                for value, (slices, box) in source.reach(gap, prepared[name]).items():
+                with failing_alone(name, self._sources):
+                    reached = source.reach(gap, prepared[name])
+                for value, (slices, box) in reached.items():
                     old = found.get(value, (slices, box))
                     both = slice(min(old[0].start, slices.start), max(old[0].stop, slices.stop))
                     found[value] = (both, joined(old[1], box))

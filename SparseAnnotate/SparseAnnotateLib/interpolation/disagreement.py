@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from ..core import SparseAnnotation, Watch
-from .chance_filling import ChanceSource
+from .chance_filling import ChanceSource, each_prepared
 from .drawn_stack import Gap
 from .gap_filling import GapInterpolator
 from .label_fields import DrawnSlices
@@ -76,16 +76,14 @@ class Disagreement(GapInterpolator):
         return float(max(mean - of_run, 0.0) ** 0.5), float(of_run**0.5)
 
     def _prepare(self, annotation: SparseAnnotation, drawn: DrawnSlices, image: np.ndarray | None) -> list[Any]:
-        prepared = []
-        for name, source in self._all.items():
-            with failing_alone(name, self._all):
-                prepared.append(source.prepared(annotation, drawn, image))
-        return prepared
+        return list(each_prepared(self._all, annotation, drawn, image).values())
 
     def _fill_gap(
         self, drawn: DrawnSlices, gap: Gap, prepared: list[Any], out: np.ndarray, confidence: np.ndarray, watch: Watch
     ) -> None:
-        elsewhere, found = drawn.drawn_elsewhere(gap), self._run.reach(gap, prepared[-1])
+        elsewhere = drawn.drawn_elsewhere(gap)
+        with failing_alone(self._run.name, self._all):
+            found = self._run.reach(gap, prepared[-1])
         distances = drawn.main.distance()[gap.first : gap.stop]
         for value in drawn.labels_in(gap):
             watch.check()

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from ..core import Ledger, Plane, SparseAnnotation, Watch
-from .chance_filling import ChanceSource
+from .chance_filling import ChanceSource, each_prepared
 from .drawn_stack import DrawnStack, Gap
 from .gap_filling import GapInterpolator
 from .label_fields import DrawnSlices
@@ -100,11 +100,7 @@ class _Trial(GapInterpolator):
         return DrawnSlices.of(annotation, self._round.stack.axis)
 
     def _prepare(self, annotation: SparseAnnotation, drawn: DrawnSlices, image: np.ndarray | None) -> list[Any]:
-        prepared = []
-        for name, source in self._sources.items():
-            with failing_alone(name, self._sources):
-                prepared.append(source.prepared(annotation, drawn, image))
-        return prepared
+        return list(each_prepared(self._sources, annotation, drawn, image).values())
 
     def _fill_gap(
         self, drawn: DrawnSlices, gap: Gap, prepared: list[Any], out: np.ndarray, confidence: np.ndarray, watch: Watch

@@ -73,12 +73,14 @@ class Evidence:
         counts: label to (mixtures, 2) float: voxels shared by prediction and drawing, and voxels of both together.
         slices: label to the number of hidden slices that show it, in the drawing or in a prediction.
         spacing_mm: label to the sum, over these slices, of the distance between the drawn slices beside them.
+        failed: further sources, which failed on these slices, and why.
     """
 
     sources: tuple[str, ...]
     counts: Mapping[int, np.ndarray] = field(default_factory=dict)
     slices: Mapping[int, int] = field(default_factory=dict)
     spacing_mm: Mapping[int, float] = field(default_factory=dict)
+    failed: Mapping[str, str] = field(default_factory=dict)
 
     def __add__(self, other: Evidence) -> Evidence:
         """Both together; they must be of the same sources."""
@@ -89,6 +91,7 @@ class Evidence:
             {v: self.counts.get(v, none) + other.counts.get(v, none) for v in values},
             {v: self.slices.get(v, 0) + other.slices.get(v, 0) for v in values},
             {v: self.spacing_mm.get(v, 0.0) + other.spacing_mm.get(v, 0.0) for v in values},
+            {**other.failed, **self.failed},
         )
 
     def shares(self, values: Sequence[int]) -> dict[int, Shares]:
@@ -141,6 +144,12 @@ class Evidence:
                 spacing = self.spacing_mm[value] / self.slices[value]
                 found.append(HiddenScore(name, value, int(both), int(either), self.slices[value], spacing))
         return found
+
+
+def always_failed(evidence: Sequence[Evidence]) -> dict[str, str]:
+    """The sources that failed whenever slices were hidden from them, and why: nothing is known about them."""
+    worked = {name for one in evidence for name in one.sources}
+    return {name: why for one in evidence for name, why in one.failed.items() if name not in worked}
 
 
 def pooled(evidence: Iterable[Evidence]) -> list[Evidence]:

@@ -370,6 +370,14 @@ def test_a_method_that_fails_only_on_hidden_slices_does_not_decide_the_fill(is_k
     assert "Leave-one-out Dice" in done.summary
 
 
+def test_a_method_that_was_not_tried_because_images_were_missing_has_not_failed():
+    annotation, image = axial(ball(), [5, 9, 13, 17]), noisy_image(ball())
+    auto = AutoInterpolator()
+    done = finished_fill(auto.with_evidence(auto.measure(annotation, None)), annotation, lambda: image, {})
+    assert done.fill.shares[1]["random_walk"] > 0
+    assert not any("failed" in warning for warning in done.warnings)
+
+
 class WithoutMemory(Painter):
     def fill(self, annotation, image, watch=None):
         raise MemoryError

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
+import pytest
 
 from small_volumes import ball
 from SparseAnnotateLib.core import BadInputError, Ledger, Plane, SliceState, SparseAnnotation, VolumeGeometry
@@ -251,3 +254,18 @@ def test_a_twin_is_found_by_the_slices_that_speak_for_the_drawn_structure():
         ledger = ledger.with_state(Plane.AXIAL, index, SliceState.DRAWN, structures=speaks)
     annotation = SparseAnnotation(labels, ledger, GEOMETRY, names=NAMES)
     assert RunAgreement.of(only(reference(), 1), annotation).twin(1) == 3
+
+
+@pytest.mark.parametrize("asked", ["reach", "closed"])
+@pytest.mark.parametrize("learned_here", [False, True])  # then the fill and the run are compared first
+def test_a_run_that_has_too_little_memory_takes_no_part(monkeypatch, asked, learned_here):
+    def fails(*_given):
+        raise MemoryError
+
+    monkeypatch.setattr(RunSource, asked, fails)
+    source = run(reference(), learned_here)
+    if learned_here:
+        source = replace(source, dice=None)
+    fill = AutoInterpolator(["shape"], runs=[source]).fill(drawn(1, 3), None)
+    np.testing.assert_array_equal(fill.labels, AutoInterpolator(["shape"]).fill(drawn(1, 3), None).labels)
+    assert any("There was not enough memory for it." in warning for warning in fill.warnings)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
+from types import MappingProxyType
 
 import numpy as np
 
@@ -25,7 +26,7 @@ from ..interpolator import (
 from ..label_fields import DrawnSlices
 from ..label_gaps import LabelGap
 from ..leave_one_out import Round, evidence_of, rounds
-from ..mixing import MIXTURE, Evidence, Shares, pooled
+from ..mixing import MIXTURE, Evidence, Shares, always_failed, pooled
 from ..run_source import RunSource
 from ..runs_taking_part import RunsTakingPart
 from ..source_failures import SourceFailedError, failure_message
@@ -97,25 +98,17 @@ class AutoInterpolator:
     ) -> list[Evidence]:
         """Leave-one-out of the methods on one annotation; nothing with fewer than three drawn slices of a plane.
 
-        A method that fails takes no part.
+        A method that fails takes no part, and is named in the evidence.
         """
-        return self._measured(annotation, image, watch or Watch())[0]
-
-    def _measured(
-        self, annotation: SparseAnnotation, image: np.ndarray | None, watch: Watch
-    ) -> tuple[list[Evidence], dict[str, str]]:
-        """The evidence, and a sentence for each method that failed on hidden slices."""
+        watch = watch or Watch()
         found: list[Evidence] = []
-        failed: dict[str, str] = {}
         groups = annotation.structure_groups()
         for number, (values, decided) in enumerate(groups):
             part = watch.part(number, len(groups), _("trying the fill on hidden slices: "))
             every = list(rounds(decided))
             for place, one in enumerate(every):
-                evidence, problems = self._tried(one, decided, image, part.part(place, len(every)))
-                failed |= problems
-                found.append(_only(evidence, values))
-        return pooled(found), failed
+                found.append(_only(self._tried(one, decided, image, part.part(place, len(every))), values))
+        return pooled(found)
 
     def fill(
         self,
@@ -139,16 +132,10 @@ class AutoInterpolator:
             return replace(fill, warnings=(_without(error.source, error.message), *fill.warnings))
 
     def _filled(self, annotation: SparseAnnotation, image: np.ndarray | None, watch: Watch) -> Fill:
-        evidence, failed = self._evidence, dict[str, str]()
+        evidence = self._evidence
         if evidence is None:
-            evidence, failed = self._measured(annotation, image, watch.part(0, 2))
-        sources, problems = self._sources(annotation, image, watch.part(1, 2).part(0, 2))
-        # A method that failed on all hidden slices may not decide the fill for want of any evidence against it.
-        tried = {name for one in evidence if one.counts for name in one.sources}
-        if tried & set(sources):
-            for name in set(sources) - tried:
-                del sources[name]
-                problems[name] = failed.get(name) or _without(name, _("It failed on hidden drawn slices."))
+            evidence = self.measure(annotation, image, watch.part(0, 2))
+        sources, problems = self._sources(annotation, image, watch.part(1, 2).part(0, 2), always_failed(evidence))
         warnings = tuple(problems.values())
         known = next((e for e in evidence if e.sources == tuple(sources)), Evidence(tuple(sources)))
         runs = RunsTakingPart(self._runs, annotation, self._only)
@@ -228,28 +215,35 @@ class AutoInterpolator:
             return self._methods[name].fill(annotation, image, watch)
         return ChanceInterpolator(sources, shares).fill(annotation, image, watch)
 
-    def _tried(
-        self, one: Round, annotation: SparseAnnotation, image: np.ndarray | None, watch: Watch
-    ) -> tuple[Evidence, dict[str, str]]:
-        """Leave-one-out of one round by the methods that do not fail, and a sentence for each that failed."""
+    def _tried(self, one: Round, annotation: SparseAnnotation, image: np.ndarray | None, watch: Watch) -> Evidence:
+        """Leave-one-out of one round by the methods that do not fail, with a sentence for each that failed."""
         sources, problems = self._sources(one.rest, image, watch.part(0, 2))
         while True:
             try:
-                return evidence_of(sources, one, annotation, image, watch.part(1, 2)), problems
+                return replace(evidence_of(sources, one, annotation, image, watch.part(1, 2)), failed=problems)
             except SourceFailedError as error:
                 del sources[error.source]
                 problems[error.source] = _without(error.source, error.message)
 
     def _sources(
-        self, annotation: SparseAnnotation, image: np.ndarray | None, watch: Watch
+        self,
+        annotation: SparseAnnotation,
+        image: np.ndarray | None,
+        watch: Watch,
+        failed: Mapping[str, str] = MappingProxyType({}),
     ) -> tuple[Sources, dict[str, str]]:
         """The methods as sources for an annotation, and a sentence for each that failed.
 
+        Those in `failed`, with their sentences, failed on all hidden slices: a method may not decide the fill for want
+        of any evidence against it, so they are not asked, unless there is no other.
         Raises the last one's error when all fail.
         """
         usable = self._usable(image)
+        problems = {name: sentence for name, sentence in failed.items() if name in usable}
+        if len(problems) == len(usable):
+            problems = {}
+        usable = {name: method for name, method in usable.items() if name not in problems}
         found: Sources = {}
-        problems: dict[str, str] = {}
         failure: SparseAnnotateError | MemoryError | None = None
         for number, (name, method) in enumerate(usable.items()):
             try:
@@ -320,11 +314,11 @@ def _slice_count(annotation: SparseAnnotation) -> int:
 
 def _only(evidence: Evidence, values: Sequence[int]) -> Evidence:
     """Evidence of some labels only."""
-    return Evidence(
-        evidence.sources,
-        {v: counts for v, counts in evidence.counts.items() if v in values},
-        {v: count for v, count in evidence.slices.items() if v in values},
-        {v: spacing for v, spacing in evidence.spacing_mm.items() if v in values},
+    return replace(
+        evidence,
+        counts={v: counts for v, counts in evidence.counts.items() if v in values},
+        slices={v: count for v, count in evidence.slices.items() if v in values},
+        spacing_mm={v: spacing for v, spacing in evidence.spacing_mm.items() if v in values},
     )
 
 
