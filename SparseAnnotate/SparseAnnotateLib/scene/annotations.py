@@ -167,8 +167,7 @@ def ledger_of(volume_node) -> Ledger:
 def ledger_stamp(volume_node) -> tuple | None:
     """A value that changes with all that `ledger_of` reads, and with the volume's grid.
 
-    None when that cannot be told: for frames of a sequence, and while a node does not report its changes. Then the
-    ledger must be read again.
+    None for frames of a sequence, and while a node does not report its changes: then the ledger must be read again.
     """
     if volume_node.GetDisableModifiedEvent() or frame_of(volume_node) is not None:
         return None

@@ -50,7 +50,7 @@ class _FoundOfVolume:
     """What was found of a volume.
 
     Attributes:
-        stamp: of what it was made from; None if changes of that cannot be told. ledger, items: of the volume.
+        stamp: of what it was made from; None if changes of that are not noticed. ledger, items: of the volume.
     """
 
     volume: Any
