@@ -185,6 +185,7 @@ def _by_case(names: Sequence[str], planes: Sequence[Plane], flat: list[np.ndarra
 
 
 def _volumes(cohort: Cohort, names: Sequence[str], whole: bool, watch: Watch) -> list[Volume]:
+    cohort.require_images_drawn_on(names, watch)
     position = {case.name: place for place, case in enumerate(cohort.cases)}
     volumes = []
     for number, name in enumerate(names):

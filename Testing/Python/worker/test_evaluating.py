@@ -367,6 +367,7 @@ def test_nothing_is_learned_from_a_fill_for_another_image(ball_cohort, tmp_path)
 
     filled(ball_cohort)
     write_image(ball_cohort.image_path("ball_1"), noisy_image(ball(), 9), GEOMETRY)
+    ball_cohort.accept_image("ball_1")
     with pytest.raises(
         BadInputError,
         match=r"case 'ball_1' is out of date: the image has been replaced .*, or has other channels\. Fill it again",
