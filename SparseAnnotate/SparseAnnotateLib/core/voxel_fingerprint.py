@@ -23,7 +23,7 @@ def finding_voxel_fingerprint(array: np.ndarray) -> Generator[float, None, str]:
         # Layer by layer: how many of them are in a piece depends on the dtype.
         for layer in array[slab]:
             # A longer checksum of all voxels takes several times as long.
-            digest.update(b"%08x" % zlib.crc32(np.ascontiguousarray(_in_smallest_type(layer))))
+            digest.update(b"%08x" % zlib.crc32(np.ascontiguousarray(_in_smallest_type(layer)).data))
         yield 0.0
     return digest.hexdigest()[:24]
 
