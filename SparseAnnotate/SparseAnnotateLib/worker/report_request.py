@@ -9,7 +9,7 @@ from typing import Any
 
 from ..core import BadInputError, Case, Cohort, Effort, Ledger, Provenance, SliceState, SparseAnnotateError, Watch
 from ..core.applied_segmentation import AppliedSegmentation
-from ..core.atomic_files import written_atomically
+from ..core.atomic_files import require_writable, written_atomically
 from ..core.drawn_on import changed_images_sentence
 from ..core.images import read_facts, read_labels
 from ..core.messages import _
@@ -126,6 +126,7 @@ def report(request: ReportRequest, watch: Watch) -> Reported:
             _("The report is an HTML file: give a path that ends with .html, not '{path}'.").format(path=path)
         )
     cases = [cohort.case(name) for name in request.cases] or list(cohort.cases)
+    require_writable(path)
     found = cohort_report(cohort, cases, watch.part(0, 2, ""))
     wanted = sorted((case for case in found.cases if not case.problem), key=lambda case: not case.ledger.decided)
     pictures, part = {}, watch.part(1, 2, "")
