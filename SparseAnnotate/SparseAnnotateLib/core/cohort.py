@@ -218,7 +218,7 @@ class Cohort(CohortDrawnOn):
         """Add a case by the path of its image (which is not copied), or by array and geometry (written to images/).
 
         A case with the same name is replaced; its annotation and ledger are kept, and its reference if none is given,
-        which needs the grid of the new image.
+        which needs the grid of the new image. They are used again once the image has been accepted: see `accept_image`.
 
         Args:
             further: the images of further channels of the cohort, by the channel's name; they need the image's grid.

@@ -136,7 +136,7 @@ class CohortDrawnOn(CohortChannels):
         Args:
             image: its voxels, (K, J, I), if they are at hand.
         """
-        if not self.ledger(name).decided and not self.corrections_path(name).is_file():
+        if not self._has_knowledge(name):
             self.forget_image(name)
             return
         try:
@@ -144,9 +144,16 @@ class CohortDrawnOn(CohortChannels):
         except BadInputError as error:
             logging.getLogger(__name__).warning(f"It was not kept which image '{name}' was drawn on. {error}")
 
+    def _has_knowledge(self, name: str) -> bool:
+        return self.corrections_path(name).is_file() or bool(self.ledger(name).decided)
+
     def _noting_image_of_corrections(self, name: str) -> Iterator[float]:
-        """After something was corrected: keep the image that is there now, if none is known; it is not accepted."""
-        if not self.drawn_on_path(name).is_file() or not self.corrections_path(name).is_file():
+        """After something was corrected or that was cleared: keep the image that is there now, if none is known.
+
+        Another image is not accepted by it.
+        """
+        is_known, is_needed = self.drawn_on_path(name).is_file(), self._has_knowledge(name)
+        if is_known != is_needed:
             yield from self._noting_image_of_drawing(name)
 
     def _noting_image(self, name: str, image: np.ndarray | None = None) -> Iterator[float]:
@@ -186,10 +193,9 @@ class CohortDrawnOn(CohortChannels):
         try:
             array = self.image(name)[0] if image is None else image
         except BadInputError:  # not numbers: an image that is not needed for everything
-            voxels = ""
-        else:
-            yield 0.0
-            voxels = yield from finding_voxel_fingerprint(array)
+            return ""
+        yield 0.0
+        voxels = yield from finding_voxel_fingerprint(array)
         now = yield from finding_image_fingerprint(self.image_path(name), self.marks_path(name))
         if now != mark:
             raise BadInputError(

@@ -158,6 +158,14 @@ def test_corrections_are_made_on_an_image_too_and_accept_no_other_one(ball_cohor
     assert ball_cohort.annotation(case).corrections is None
 
 
+def test_clearing_corrections_accepts_no_other_image(ball_cohort):
+    center = GEOMETRY.matrix @ [16, 14, 11, 1]
+    ball_cohort.add_correction("ball_0", Stroke.ball(GEOMETRY, tuple(center[:3]), 1, True, 1.0, 0.0))
+    replace_image(ball_cohort, "ball_0")
+    ball_cohort.save_corrections("ball_0", None)
+    assert ball_cohort.image_change("ball_0") is not None
+
+
 def test_a_case_with_nothing_drawn_any_more_may_get_another_image(ball_cohort):
     nothing = SparseAnnotation(np.zeros(GEOMETRY.shape, np.uint8), Ledger(), GEOMETRY)
     ball_cohort.save_annotation("ball_0", nothing)
