@@ -479,7 +479,11 @@ class Cohort(CohortChannels):
         Args:
             channels: of these channels, as far as the case has them; none: of its first image; by default of all.
         """
-        marks: list[tuple[str, str]] = []
+        return joined_fingerprint(list(self.image_marks(name, channels).items()))
+
+    def image_marks(self, name: str, channels: Sequence[str] | None = None) -> dict[str, str]:
+        """The `image_fingerprint` of each channel of a case alone; a 4D file's of each that it holds."""
+        marks: dict[str, str] = {}
         memo = self.cache_folder / "marks" / f"{self._stem(name)}.json"
         with self._naming(_("The image of case '{name}'").format(name=name)):
             paths = self.channel_paths(name)
@@ -489,8 +493,8 @@ class Cohort(CohortChannels):
                     continue
                 if place and not self.case(name).is_4d:
                     memo = self.cache_folder / "marks" / f"channel {channel}" / f"{self._stem(name)}.json"
-                marks.append((channel, image_fingerprint(path, memo)))
-        return joined_fingerprint(marks)
+                marks[channel] = image_fingerprint(path, memo)
+        return marks
 
     def has_reference(self, name: str) -> bool:
         return self.case(name).reference is not None
