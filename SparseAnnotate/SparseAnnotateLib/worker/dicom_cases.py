@@ -99,6 +99,7 @@ def create_from_dicom(
     new_cases = [of_first[one.key] for _name, one in fresh]
     new_series = series_of_channels(new_cases, names_of_channels)
     require_one_modality(new_series, request.modalities, known)
+    kinds = {**(known.modalities if known is not None else {}), **request.modalities}
     modalities = {**modalities_of(new_series), **request.modalities}
     if known is not None:
         # Of a cohort from an earlier version the modalities are not known, and stay so.
@@ -116,14 +117,15 @@ def create_from_dicom(
         written: list[str] = []
         for number, (name, one) in enumerate(fresh):
             part = watch.part(1 + number, len(fresh) + 2, f"'{name}': ")
-            voxels, geometry = read_series(one, part, request.modalities.get((*names_of_channels, "")[0]))
+            first = (*names_of_channels, "")[0]
+            voxels, geometry = read_series(one, part, kinds.get(first, ""), first)
             path = folder / "images" / f"{file_stem(name)}.nrrd"
             made += [path, source_path(folder, name)]
             # First, so that the image of an attempt that was killed can be distinguished from other files.
             write_source(folder, name, DicomSource.of(one, folder if request.keep_source_paths else None))
             write_image(path, voxels, geometry)
             images[name] = str(path)
-            further[name] = _write_channels(of_first[one.key], folder, name, geometry, part, made)
+            further[name] = _write_channels(of_first[one.key], folder, name, geometry, kinds, part, made)
             written += references.write(one, folder, name, made)
         plain = replace(request, name_from="file", series=(), import_mode="link")
         if written:
@@ -175,12 +177,21 @@ def _further_paths(known: Cohort, name: str) -> dict[str, str]:
 
 
 def _write_channels(
-    case: DicomCase, folder: Path, name: str, geometry: VolumeGeometry, watch: Watch, made: list[Path]
+    case: DicomCase,
+    folder: Path,
+    name: str,
+    geometry: VolumeGeometry,
+    kinds: Mapping[str, str],
+    watch: Watch,
+    made: list[Path],
 ) -> dict[str, str]:
-    """Write the further channels of a case; returns their files by name."""
+    """Write the further channels of a case; returns their files by name.
+
+    `kinds`: the modality of each channel of which it is known.
+    """
     found = {}
     for channel, one in case.further.items():
-        voxels, is_resampled = channel_voxels(one, geometry, watch)
+        voxels, is_resampled = channel_voxels(one, geometry, watch, channel, kinds.get(channel, ""))
         path = folder / channel_folder(channel) / f"{file_stem(name)}.nrrd"
         made.append(path)
         write_image(path, voxels, geometry)
