@@ -144,7 +144,7 @@ def _single(one: DicomSlice, shown: str) -> np.ndarray:
 
 def _by_pydicom(path: str, shown: str) -> np.ndarray:
     """The stored values, (frames, rows, columns)."""
-    with opened(path, with_voxels=True) as dataset:
+    with opened(path, with_voxels=True, shown=shown) as dataset:
         syntax = getattr(dataset.file_meta, "TransferSyntaxUID", None)
         try:
             values = np.asarray(dataset.pixel_array)

@@ -18,7 +18,7 @@ from ..core.dicom_series import DicomSeries
 from ..core.dicom_source import DicomSource, read_source
 from ..core.image_intake import free_path
 from ..core.images import write_image
-from ..core.messages import _, counted, listed
+from ..core.messages import _, capitalized, counted, listed
 from .create_request import CreateRequest
 from .dicom_channels import FirstImage, channel_voxels, modalities_of, require_one_modality
 from .dicom_intake import log_series_of_cases, usable_series
@@ -181,7 +181,7 @@ def _require_own_study(sources: Mapping[str, DicomSource | None], name: str, one
             "{series} is given for the case '{name}', but is of the study that the case '{other}' was made from. Give "
             "the names in the order of the series, or leave out '--names': then each series goes to the case of its "
             "study."
-        ).format(series=one.title[:1].upper() + one.title[1:], name=name, other=others[0])
+        ).format(series=capitalized(one.title), name=name, other=others[0])
     )
 
 

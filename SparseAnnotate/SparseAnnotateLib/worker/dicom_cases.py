@@ -20,7 +20,7 @@ from ..core.dicom_source import DicomSource, cases_by_series, source_path, write
 from ..core.dicom_voxels import read_series
 from ..core.image_intake import remove_imported
 from ..core.images import IMAGE_ENDINGS, write_image
-from ..core.messages import _, listed
+from ..core.messages import _, capitalized, listed
 from ..core.modalities import CT, require_same_modalities
 from .case_channels import CaseChannels
 from .dicom_channels import (
@@ -153,7 +153,7 @@ def _note_unknown_ct(known: Cohort, series: Sequence[tuple[str, DicomSeries]]) -
     ct = [one for channel, one in series if one.headers[0].modality == CT and not known.modality(channel)]
     if ct and known.cases:
         _LOG.warning(
-            f"{ct[0].title[:1].upper()}{ct[0].title[1:]} is CT, but the cohort '{known.name}' does not say what its "
+            f"{capitalized(ct[0].title)} is CT, but the cohort '{known.name}' does not say what its "
             f"images are, so each of them is scaled by itself. If all are CT, enter that as 'modalities' in "
             f"'{COHORT_FILE}'; otherwise make a cohort of each kind."
         )
@@ -233,9 +233,9 @@ def _is_dicom(path: str, is_asked_for: bool) -> bool:
     if named:
         raise BadInputError(
             _(
-                "None of the files in '{folder}' is DICOM, although {count} have the ending .dcm, such as '{example}'. "
-                "Check that they were copied or unpacked completely."
-            ).format(folder=path, count=len(named), example=min(named))
+                "None of the files in '{folder}' is DICOM, although {count} have the ending .dcm. Check that they were "
+                "copied or unpacked completely."
+            ).format(folder=path, count=len(named))
         )
     return False
 

@@ -13,7 +13,7 @@ from ..core.cohort_file import COHORT_FILE
 from ..core.dicom_series import DicomSeries, is_named
 from ..core.dicom_source import read_source
 from ..core.dicom_voxels import read_series
-from ..core.messages import _, joined, listed
+from ..core.messages import _, capitalized, joined, listed
 from ..core.modalities import is_modality
 
 
@@ -136,7 +136,7 @@ def channel_voxels(
     try:
         return resampled_to_channel(voxels, own, grid), True
     except BadInputError as error:
-        title = one.title[:1].upper() + one.title[1:]
+        title = capitalized(one.title)
         raise BadInputError(_("{series}: {problem}").format(series=title, problem=error.message)) from error
 
 
