@@ -61,7 +61,7 @@ from .images import channel_count, read_geometry, read_image, read_labels
 from .ledger import Ledger, LedgerEntry
 from .messages import _, counted, listed
 from .modalities import check_modalities, modalities_by_name
-from .origin import Origin, run_fingerprint
+from .origin import Origin, run_fingerprint, scale_of
 from .permissions import forbidden_files_named
 from .slab_writing import written_in_slabs
 from .strict_json import read_json, write_json
@@ -663,9 +663,8 @@ class Cohort(CohortChannels):
         annotation = self.annotation(name) if annotation is None else annotation
         content = run_fingerprint(self.run_folder(run)) if run else ""
         found = Origin.of(annotation, self.image_fingerprint(name), method, run, content)
-        scales = ["Hounsfield units" if self.is_ct() else "each image"]
-        scales += [f"{channel}: Hounsfield units" for channel in self.channels[1:] if self.is_ct(channel)]
-        return replace(found, scale=", ".join(scales))
+        channels = self.channels or ("",)
+        return replace(found, scale=scale_of([one for one in channels if self.is_ct(one)], channels[0]))
 
     def locked(self, purpose: str) -> FolderLock:
         """Lock for a short change of the cohort's files; another process waits, then gets an error that names it."""
