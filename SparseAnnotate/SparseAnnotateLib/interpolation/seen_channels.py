@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from ..core import SparseAnnotation
 from ..core.intensities import Intensities
-from .channel_mixtures import ChannelMixture, channel_mixture
+from ..core.pieces import result_of
+from .channel_mixtures import ChannelMixture, finding_mixture
 from .drawn_stack import FOREGROUND, DrawnStack
 from .label_fields import DrawnSlices
 
@@ -64,7 +65,17 @@ def seen_channels(images: Sequence[np.ndarray] | np.ndarray, drawn: DrawnSlices,
     Args:
         values: the labels. Each is learned on the main stack, or on the first other one if only others show it.
     """
-    channels = [_channel(one, drawn.main) for one in images]
+    return result_of(finding_channels(images, drawn, values))
+
+
+def finding_channels(
+    images: Sequence[np.ndarray] | np.ndarray, drawn: DrawnSlices, values: Iterable[int]
+) -> Generator[None, None, SeenChannels]:
+    """`seen_channels` in pieces."""
+    channels = []
+    for image in images:
+        channels.append(_channel(image, drawn.main))
+        yield
     if len(channels) == 1:
         return SeenChannels(channels, {})
     labels = [(stack, _labels_on(stack)) for stack in drawn.stacks]
@@ -73,8 +84,9 @@ def seen_channels(images: Sequence[np.ndarray] | np.ndarray, drawn: DrawnSlices,
     for stack in drawn.stacks:
         here = [value for value, own in stack_of.items() if own is stack]
         if here:
-            layers = _layers(images, channels, stack)
-            mixtures |= {value: channel_mixture(layers, stack, value) for value in here}
+            layers = yield from _layers(images, channels, stack)
+            for value in here:
+                mixtures[value] = yield from finding_mixture(layers, stack, value)
     return SeenChannels(channels, mixtures)
 
 
@@ -86,13 +98,20 @@ def image_of_structure(
     One of the images itself, or where only several together show the structure, a mixture of them. The first one where
     no drawn slice shows the structure.
     """
+    return result_of(finding_image_of_structure(images, annotation, value))
+
+
+def finding_image_of_structure(
+    images: Sequence[np.ndarray] | np.ndarray, annotation: SparseAnnotation, value: int
+) -> Generator[None, None, tuple[StructureImage, tuple[float, ...]]]:
+    """`image_of_structure` in pieces."""
     if len(images) == 1:
         return images[0], (1.0,)
     annotation = annotation.deciding(value)
     drawn = DrawnSlices.of(annotation) if annotation.drawn_by_axis() else None
     if drawn is None or not any(value in _labels_on(stack) for stack in drawn.stacks):
         return images[0], (1.0, *(0.0,) * (len(images) - 1))
-    seen = seen_channels(images, drawn, [value])
+    seen = yield from finding_channels(images, drawn, [value])
     weights = tuple(seen.mixtures[value].weights.tolist())
     if np.count_nonzero(weights) == 1:
         return images[int(np.flatnonzero(weights)[0])], weights
@@ -120,10 +139,17 @@ def _labels_on(stack: DrawnStack) -> set[int]:
     return {value for index in stack.indices for value in stack.boxes(index)} - {FOREGROUND}
 
 
-def _layers(images: Sequence[np.ndarray] | np.ndarray, channels: Sequence[_Channel], stack: DrawnStack) -> np.ndarray:
+def _layers(
+    images: Sequence[np.ndarray] | np.ndarray, channels: Sequence[_Channel], stack: DrawnStack
+) -> Generator[None, None, np.ndarray]:
     """(C, n, rows, columns) float32 between 0 and 1: the drawn slices of a stack, which need not be the main one."""
-    moved = [(stack.moved(image), *channel[1:]) for image, channel in zip(images, channels, strict=True)]
-    return np.stack([np.stack([_scaled(one, index) for index in stack.indices]) for one in moved])
+    layers = np.empty((len(channels), len(stack.indices), *stack.shape), dtype=np.float32)
+    for number, (image, channel) in enumerate(zip(images, channels, strict=True)):
+        moved = (stack.moved(image), *channel[1:])
+        for place, index in enumerate(stack.indices):
+            layers[number, place] = _scaled(moved, index)
+            yield
+    return layers
 
 
 def _channel(image: np.ndarray, main: DrawnStack) -> _Channel:
