@@ -1,6 +1,6 @@
 """How DICOM files are called in messages: paths from hospitals often name the patient.
 
-A path is shown when the header says who the patient is, and the path does not name him. A file whose header is damaged
+A path is shown when the header says who the patient is, and the path does not. A file whose header is damaged
 before it says that is called by its place in its folder.
 """
 
