@@ -19,7 +19,7 @@ _COLOURS = {
     SliceState.TODO: (255, 165, 25, 50),
 }
 _REASON = 4
-_ROWS_AT_ONCE = 100
+_ROWS_AT_ONCE = 50
 
 
 class WorklistTable:
