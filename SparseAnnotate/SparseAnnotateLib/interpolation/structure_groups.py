@@ -60,7 +60,13 @@ def filled(
         {value: method for fill in own for value, method in fill.methods.items()},
         tuple(score for fill in own for score in fill.scores),
         {value: shares for fill in own for value, shares in fill.shares.items()},
+        _left_out_of_all(own),
     )
+
+
+def _left_out_of_all(fills: Sequence[Fill]) -> dict[str, str]:
+    """The sources that take part in no fill."""
+    return {name: text for name, text in fills[0].left_out.items() if all(name in fill.left_out for fill in fills)}
 
 
 def unseen_by(method: Interpolator, annotation: SparseAnnotation) -> list[int]:

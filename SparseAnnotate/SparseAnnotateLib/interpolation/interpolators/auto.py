@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from types import MappingProxyType
+from typing import TypeVar
 
 import numpy as np
 
@@ -32,6 +33,7 @@ from ..runs_taking_part import RunsTakingPart
 from ..source_failures import SourceFailedError, failure_message
 
 Sources = dict[str, ChanceSource]
+_T = TypeVar("_T")
 _SLICES_CHANGED = 0.25
 
 
@@ -89,9 +91,9 @@ class AutoInterpolator:
         """See `FindsMore`."""
         return RunsTakingPart(self._runs, annotation).alone(set(values))
 
-    def notes(self, annotation: SparseAnnotation) -> list[str]:
+    def notes(self, annotation: SparseAnnotation, left_out: Collection[str] = ()) -> list[str]:
         """See `FindsMore`."""
-        return RunsTakingPart(self._runs, annotation).notes()
+        return RunsTakingPart(_but(self._runs, left_out), annotation).notes()
 
     def measure(
         self, annotation: SparseAnnotation, image: np.ndarray | None, watch: Watch | None = None
@@ -124,12 +126,13 @@ class AutoInterpolator:
         except SourceFailedError as error:
             if error.source not in self._methods and error.source not in self._runs:
                 raise  # there is nothing to leave out
-            methods = {name: method for name, method in self._methods.items() if name != error.source}
-            runs = [run for name, run in self._runs.items() if name != error.source]
-            if not methods:
+            if not _but(self._methods, [error.source]):
                 raise
-            fill = AutoInterpolator(methods, self._evidence, runs, self._only).fill(annotation, image, watch)
-            return replace(fill, warnings=(_without(error.source, error.message), *fill.warnings))
+            fill = self._without([error.source]).fill(annotation, image, watch)
+            sentence = _without(error.source, error.message)
+            return replace(
+                fill, warnings=(sentence, *fill.warnings), left_out={error.source: sentence, **fill.left_out}
+            )
 
     def _filled(self, annotation: SparseAnnotation, image: np.ndarray | None, watch: Watch) -> Fill:
         evidence = self._evidence
@@ -153,6 +156,7 @@ class AutoInterpolator:
             warnings=tuple(dict.fromkeys((*warnings, *fill.warnings))),
             methods=dict.fromkeys(shares, MIXTURE),
             shares=shares,
+            left_out=problems,
             scores=tuple(score for score in known.scores(drawn_here) if score.label not in added),
             measured_on=_slice_count(annotation),
         )
@@ -167,17 +171,19 @@ class AutoInterpolator:
     ) -> Fill:
         """Update a fill after some slices have changed, with the shares of the previous one.
 
-        Everything is measured and filled again where a label is new, a method gives no probabilities, nothing had been
-        measured, or the number of drawn slices has changed by a quarter since.
+        Sources that were left out of it stay so. Everything is measured and filled again, by all of them, where a label
+        is new, a method gives no probabilities, nothing had been measured, or the number of drawn slices has changed by
+        a quarter since.
         """
+        kept = self._without(previous.left_out)
         names = {name for shares in previous.shares.values() for name in shares}
-        soft: Sources = {name: m for name, m in self._usable(image).items() if isinstance(m, ChanceSource)}
-        runs = RunsTakingPart(self._runs, annotation, self._only)
+        soft: Sources = {name: m for name, m in kept._usable(image).items() if isinstance(m, ChanceSource)}
+        runs = RunsTakingPart(kept._runs, annotation, self._only)
         soft |= {**runs.sources(), **runs.beside()}
         added, shown = set(runs.added()), set(annotation.label_values())
         if set(soft) != names or not shown | added <= set(previous.shares):
             return self.fill(annotation, image, watch)
-        if self._runs and set(previous.shares) - shown != added - shown:
+        if kept._runs and set(previous.shares) - shown != added - shown:
             return self.fill(annotation, image, watch)  # what the runs may add has changed
         annotation = _with_room_for(annotation, added)
         if previous.labels.dtype != annotation.labels.dtype:
@@ -195,12 +201,18 @@ class AutoInterpolator:
             return self.fill(annotation, image, watch)
         return replace(
             fill,
+            warnings=tuple(dict.fromkeys((*previous.left_out.values(), *fill.warnings))),
             methods=previous.methods,
             shares=previous.shares,
+            left_out=previous.left_out,
             scores=previous.scores,
             measured_on=before,
             is_updated=True,
         )
+
+    def _without(self, sources: Collection[str]) -> AutoInterpolator:
+        methods, runs = _but(self._methods, sources), _but(self._runs, sources)
+        return AutoInterpolator(methods, self._evidence, list(runs.values()), self._only)
 
     def _mixed(
         self,
@@ -279,6 +291,10 @@ def _without(name: str, problem: str) -> str:
     label = method_label(name)
     source = label if "'" in label else f"'{label}'"
     return _("Filled without {source}, which failed. {problem}").format(source=source, problem=problem)
+
+
+def _but(every: Mapping[str, _T], names: Collection[str]) -> dict[str, _T]:
+    return {name: one for name, one in every.items() if name not in names}
 
 
 def _with_room_for(annotation: SparseAnnotation, values: Collection[int]) -> SparseAnnotation:
