@@ -417,7 +417,10 @@ class SparseAnnotation:
         object.__setattr__(self, "_entered", known)
 
     def with_stroke(self, stroke: Stroke) -> SparseAnnotation:
-        """With one more correction. The labels are shared, unless the correction changes what is known already."""
+        """With one more correction. The labels are shared, unless the correction changes what is known already.
+
+        So annotations that `replace` has made of this one must have no drawn slices that this one lacks.
+        """
         corrections = (self.corrections or Corrections(self.geometry.shape)).with_stroke(stroke)
         after = replace(self, corrections=None)
         object.__setattr__(after, "_owns_labels", self._owns_labels)
