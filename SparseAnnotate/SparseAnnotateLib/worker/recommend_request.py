@@ -8,6 +8,7 @@ from dataclasses import dataclass, fields, replace
 import numpy as np
 
 from ..core import BadInputError, Cohort, Ledger, LedgerEntry, Plane, Watch
+from ..core.atomic_files import require_writable
 from ..core.messages import _
 from ..selection import (
     FEATURES,
@@ -78,6 +79,8 @@ def recommend(request: RecommendRequest, watch: Watch) -> list[Recommended]:
     planes = list(dict.fromkeys(request.planes))
     strategy = STRATEGIES.named(request.strategy)
     check_seed(request.seed)
+    if request.picture:
+        require_writable(request.picture)
     uses_models = strategy.asks_models
     compares = strategy.compares_slices and not (uses_models and request.features == NO_FEATURES)
     if compares or not uses_models:
@@ -120,6 +123,7 @@ def picture(request: PictureRequest, watch: Watch) -> str:
     """Write the picture; returns its path."""
     cohort = Cohort.open(request.cohort, request.state)
     names = [case.name for case in cohort.select(request.cases)]
+    require_writable(request.path)
     steps = _Steps(watch, 2)
     volumes = _volumes(cohort, names, request.whole, steps.next())
     found = [e.plane for volume in volumes for e in volume.ledger.entries]
@@ -185,6 +189,7 @@ def _by_case(names: Sequence[str], planes: Sequence[Plane], flat: list[np.ndarra
 
 
 def _volumes(cohort: Cohort, names: Sequence[str], whole: bool, watch: Watch) -> list[Volume]:
+    cohort.require_images_drawn_on(names, watch)
     position = {case.name: place for place, case in enumerate(cohort.cases)}
     volumes = []
     for number, name in enumerate(names):

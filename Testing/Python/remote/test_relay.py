@@ -166,6 +166,14 @@ def test_what_changed_here_while_a_host_worked_on_it_is_not_overwritten(relay, c
         relay.answer("fill", fill, Watch(), always_there=True)
 
 
+def test_which_image_was_drawn_on_goes_to_the_host_and_is_no_part_of_what_results_are_made_from(cohort):
+    cohort.forget_image("b")
+    copy = CohortFiles(cohort).copy(["a", "b"], False, (), (), (), Watch())
+    assert "annotations/drawn_on/a.json" in copy.files
+    assert "annotations/drawn_on/b.json" in copy.absent
+    assert str(cohort.drawn_on_path("a")) not in copy.inputs["a"]
+
+
 def test_an_image_that_changes_while_its_header_is_removed_is_read_again(cohort, monkeypatch):
     before = cohort.image_fingerprint("b")
     write = cohort_copy.write_plain
