@@ -246,7 +246,7 @@ def _reading_once(
     names = {value: name for name, value in values.items()}
     corrections = corrections_of(segmentation_node, volume_node, values)
     undecided = undecided_of(segmentation_node, volume_node, labels)
-    return SparseAnnotation(labels, ledger, geometry, undecided, names, corrections)
+    return SparseAnnotation(labels, ledger, geometry, undecided, names, corrections, is_own=True)
 
 
 def _where_decided(ledger: Ledger, geometry: VolumeGeometry, names: Iterable[str]) -> dict[str, dict[int, list[int]]]:
