@@ -88,7 +88,7 @@ def host_named(name: str) -> Host:
     raise BadInputError(
         _(
             "The host '{host}' has not been set up. Set it up with 'sparse-annotate host add {host}', or with 'Add "
-            "host...' under Environment."
+            "host' under Environment."
         ).format(host=name)
     )
 

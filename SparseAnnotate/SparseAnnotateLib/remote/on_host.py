@@ -22,7 +22,7 @@ import uuid
 FOLDERS = ("versions", "environments", "cohorts", "incoming", "outgoing", "index")
 CHUNK = 1 << 20
 MARKER = ".sparse-annotate"  # in the root: all else in it is ours
-SILENCE_SECONDS = 60.0  # the other computer reports more often; afterwards what it held is left to others
+SILENCE_SECONDS = 30.0  # the other computer reports more often; afterwards what it held is left to others
 OURS = {
     "cohorts": r"[0-9a-f]{32}",
     "versions": r"[^/]+-[0-9a-f]{12}",

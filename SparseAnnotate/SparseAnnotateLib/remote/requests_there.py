@@ -215,16 +215,16 @@ def _bring_back(
     cases = sorted({needs.outputs[name] for name in new} - {""})
     for case in cases:
         files.inputs(case)  # read them before others have to wait
-    changed = []
+    changed, places = [], {}
     with files.cohort.locked("copying results from a host"):
         for case in ["", *cases]:
-            own = {name: found for name, found in new.items() if needs.outputs[name] == case}
+            own = [name for name in new if needs.outputs[name] == case]
             is_same = all(files.sha(name) == copy.before[name] for name in own)
             if is_same and (not case or files.inputs(case) == copy.inputs.get(case)):
-                places = {name: files.cohort.state_folder / name for name in own}
-                session.files.put_in_place(own, places, files.parts)
+                places.update({name: files.cohort.state_folder / name for name in own})
             else:
                 changed.append(case)
+        session.files.put_in_place({name: new[name] for name in places}, places, files.parts)
     for _size, sha in new.values():
         with suppress(OSError):
             (files.parts / sha).unlink()

@@ -15,6 +15,7 @@ from typing import Any
 
 from ..core import CancelledError, RunError, SparseAnnotateError, Watch, WorkerError
 from ..core.case_names import file_stem
+from ..core.errors import FileWriteError
 from ..core.messages import _, joined
 from ..core.strict_json import from_plain, to_plain
 from ..runs.job_states import JobState, SubmittedJob
@@ -82,7 +83,10 @@ class TrainingThere:
             self._remember_cancel(False)
             job = self._submitted(watch)
         state = self._followed(job, watch)
-        self._bring_back(watch if not watch.is_cancelled else Watch(), everything=True, is_ended=True)
+        try:
+            self._bring_back(watch if not watch.is_cancelled else Watch(), everything=True, is_ended=True)
+        except FileWriteError as error:
+            raise self._kept_there(error) from error
         if self._wants_cancel.is_set():
             self._remember_cancel(False)
         if state.state == "cancelled" or watch.is_cancelled:
@@ -254,7 +258,7 @@ class TrainingThere:
                 self._wait_to_reconnect(error, failures, last, watch)
                 failures += 1
                 continue
-            except WorkerError as error:
+            except (FileWriteError, WorkerError) as error:
                 raise self._still_there(error) from error
             if not state.is_live:
                 return state
@@ -302,7 +306,7 @@ class TrainingThere:
             self._leave_if_asked()
             raise self._still_there(error)
 
-    def _still_there(self, error: WorkerError) -> WorkerError:
+    def _still_there(self, error: SparseAnnotateError) -> WorkerError:
         remark = _("The training of '{run}' continues there. Train it again under the same name to reconnect.")
         if self._wants_cancel.is_set():
             with suppress(SparseAnnotateError):
@@ -312,6 +316,10 @@ class TrainingThere:
                 "name: this cancels it as soon as the host can be reached."
             )
         return WorkerError(joined(" ", [error.message, remark.format(run=self._run.name)]))
+
+    def _kept_there(self, error: FileWriteError) -> FileWriteError:
+        remark = _("The run '{run}' is kept on the host '{host}'. Train it again under the same name to copy it here.")
+        return FileWriteError(joined(" ", [error.message, remark.format(run=self._run.name, host=self._host)]))
 
     def _leave_if_asked(self) -> None:
         if self._is_leaving() and not self._wants_cancel.is_set():
@@ -337,7 +345,10 @@ class TrainingThere:
         """
         folder = self._files.in_state(self._run.path)
         now = self._session.files.contents(self._area, [folder])
-        known, arrived = self._known().files, self._known().arriving
+        arrived = self._known().arriving
+        # What arrived when a copy ended in the middle, and is no longer there, is to be removed here, too.
+        left = {name: sha for name, sha in arrived.items() if name not in now and self._files.sha(name) == sha}
+        known = {**self._known().files, **left}
         new = {}
         for name, (size, sha) in now.items():
             place = self._cohort.state_folder / name
@@ -365,10 +376,9 @@ class TrainingThere:
             wanted = {name: new[name] for name in names}
             if wanted:
                 self._session.files.fetch_parts(self._area, wanted, self._files.parts, watch)
-            for name in names:
-                target = {name: self._cohort.state_folder / name}
+                targets = {name: self._cohort.state_folder / name for name in names}
                 try:
-                    self._session.files.put_in_place({name: wanted[name]}, target, self._files.parts)
+                    self._session.files.put_in_place(wanted, targets, self._files.parts)
                 except ChangedThereError:
                     # It grows while it is trained: the next time.
                     if is_ended:
