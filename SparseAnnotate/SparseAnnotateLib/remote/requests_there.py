@@ -206,13 +206,11 @@ def _bring_back(
 ) -> list[str]:
     """Bring the files here that a request has written; returns the cases that have changed here meanwhile."""
     now = session.files.contents(area, sorted(needs.outputs))
-    new = {}
-    for name, (size, sha) in now.items():
-        was_sent = name in copy.files and copy.files[name].sha == sha
-        if not was_sent and files.sha(name) != sha:
-            new[name] = (size, sha)
+    made = {n: found for n, found in now.items() if n not in copy.files or copy.files[n].sha != found[1]}
+    new = {name: found for name, found in made.items() if files.sha(name) != found[1]}
     session.files.fetch_parts(area, new, files.parts, watch)
-    cases = sorted({needs.outputs[name] for name in new} - {""})
+    # Also those whose result is the same as before: it may not be that of what is here now.
+    cases = sorted({needs.outputs[name] for name in made} - {""})
     for case in cases:
         files.inputs(case)  # read them before others have to wait
     changed, places = [], {}

@@ -15,6 +15,7 @@ from typing import Any
 
 from ..core import CancelledError, RunError, SparseAnnotateError, Watch, WorkerError
 from ..core.case_names import file_stem
+from ..core.cohort_layout import CARD_FILE
 from ..core.errors import FileWriteError
 from ..core.messages import _, joined
 from ..core.strict_json import from_plain, to_plain
@@ -67,7 +68,9 @@ class TrainingThere:
 
         Raises CopyingNotAllowedError, RunError, WorkerError, CancelledError and what the training itself raises.
         """
-        self._run.require_unfinished()
+        known = self._known()
+        if not known.token or known.host != self._host or known.is_brought_back:
+            self._run.require_unfinished()
         threading.Thread(target=self._await_cancel, args=(watch,), daemon=True).start()
         try:
             return self._trained(watch)
@@ -79,6 +82,7 @@ class TrainingThere:
             self._wants_cancel.set()
         job = self._found(watch)
         if job is None:
+            self._run.require_unfinished()
             self._wants_cancel.clear()
             self._remember_cancel(False)
             job = self._submitted(watch)
@@ -353,7 +357,8 @@ class TrainingThere:
         for name, (size, sha) in now.items():
             place = self._cohort.state_folder / name
             own = self._files.hashes.content(place).sha if place.is_file() else None
-            if own == sha or (not everything and size > _LARGE_BYTES):
+            # A card without the weights, which are large, would say that the run has finished here.
+            if own == sha or (not everything and (size > _LARGE_BYTES or name.endswith(f"/{CARD_FILE}"))):
                 continue
             if own is not None and own == arrived.get(name):
                 known = {**known, name: own}
@@ -370,9 +375,10 @@ class TrainingThere:
         self._remember(lambda run: replace(run, files=known, arriving=arriving))
         if everything:
             self._forget_removed(set(now), known)
-        card = self._files.in_state(self._run.card_path)
-        for names in (sorted(new.keys() - {card}), sorted(new.keys() & {card})):
-            # The card last: with it, a run is finished.
+        cards = {name for name in new if name.endswith(f"/{CARD_FILE}")}
+        own_card = self._files.in_state(self._run.card_path)
+        # Cards last: with them, a model and a run are finished.
+        for names in (sorted(new.keys() - cards), sorted(cards - {own_card}), sorted(cards & {own_card})):
             wanted = {name: new[name] for name in names}
             if wanted:
                 self._session.files.fetch_parts(self._area, wanted, self._files.parts, watch)

@@ -218,6 +218,33 @@ def test_files_of_a_run_with_the_same_content_all_come_back(relay, shared_host, 
         assert (tiny_cohort.run_folder("twins") / name / "labels.npy").read_bytes() == b"the same"
 
 
+def test_a_run_is_not_finished_here_before_its_weights_are_here(relay, shared_host, tiny_cohort, monkeypatch):
+    training, folder = started(relay, shared_host, tiny_cohort, "finishing")
+    (folder / "3d" / "weights.safetensors").write_bytes(os.urandom(2 << 20))
+    for card in (folder / "card.json", folder / "3d" / "card.json"):
+        card.write_text("{}")
+    here = tiny_cohort.run_folder("finishing")
+    training._bring_back(Watch(), everything=False)
+    assert {path.name for path in here.rglob("*") if path.is_file()} == {"plan.json", "metrics.jsonl"}
+    with monkeypatch.context() as full:
+        full.setattr(HostFiles, "_fetch_batch", lambda *_rest: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            training._bring_back(Watch(), everything=True)
+    assert not list(here.rglob("card.json"))
+    training._bring_back(Watch(), everything=True)
+    assert len(list(here.rglob("card.json"))) == 2
+    # What stopped between the last file and the note that all are here is finished by the next time.
+    training._found, training._submitted = lambda watch: None, None
+    with pytest.raises(RunError, match="has finished already"):
+        training.train(Watch())
+    training._remember(lambda known: replace(known, token="t"))
+    training._found = lambda watch: "1"
+    training._states = lambda watch, *ids: [JobState("1", "train", "finishing", "local", "finished")]
+    monkeypatch.setattr(RunFolder, "card", lambda self: {})
+    assert training.train(Watch())["run"] == "finishing"
+    assert read_record(tiny_cohort.state_folder).runs["finishing"].is_brought_back
+
+
 def test_a_full_disk_here_says_that_the_training_continues_or_is_kept_there(
     relay, shared_host, tiny_cohort, monkeypatch
 ):
