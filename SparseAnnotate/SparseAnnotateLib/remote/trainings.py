@@ -211,12 +211,12 @@ class TrainingThere:
                 raise
             request = {name: value for name, value in self._params.items() if name not in ("cohort", "state", "live")}
             asked = {"cohort": self._session.files.path(self._area), "what": "train", "request": request}
-            answer = self._ask("submit", {**asked, **self._session.host.job}, watch)
+            answer = self._ask("submit", {**asked, **self._session.host.submission}, watch)
             job: SubmittedJob = from_plain(answer, SubmittedJob, _("the answer of the host"))
         finally:
             with suppress(SparseAnnotateError):
                 self._session.files.release(self._area)
-        watch.step(0.0, job.message or _("submitted"))
+        watch.step(0.0, self._on_host(job.message or _("submitted")))
         return job.id
 
     def _states(self, watch: Watch | None, *ids: str) -> list[JobState]:
@@ -296,9 +296,11 @@ class TrainingThere:
 
     def _progress(self, state: JobState) -> str:
         if state.state == "waiting":
-            where = _("Slurm's queue") if state.engine == "slurm" else _("the host")
-            return _("on '{host}': waiting in {where}").format(host=self._host, where=where)
-        return _("on '{host}': {progress}").format(host=self._host, progress=state.progress or _("starting"))
+            return self._on_host(_("waiting in Slurm's queue") if state.engine == "slurm" else _("waiting to start"))
+        return self._on_host(state.progress or _("starting"))
+
+    def _on_host(self, text: str) -> str:
+        return _("on '{host}': {progress}").format(host=self._host, progress=text)
 
     def _wait_to_reconnect(self, error: ConnectionLostError, failures: int, last: float, watch: Watch) -> None:
         seconds = _WAITS[min(failures, len(_WAITS) - 1)]
