@@ -11,11 +11,15 @@ from typing import Any
 
 from ..core import CancelledError, Progress, SparseAnnotateError, WorkerError
 from ..core.messages import _
+from ..core.pieces import Piece
 from .subprocess_transport import BlockingWorker, SubprocessTransport
 from .worker_client import Call, Transport, WorkerClient
 
-Steps = Generator[Progress | None, None, Any]
-"""Work in small pieces: yields after each, with a Progress if there is one to report, and returns its result."""
+Steps = Generator[Progress | Piece | None, None, Any]
+"""Work in small pieces: yields after each, with a Progress if there is one to report, and returns its result.
+
+Instead of that it may yield `Piece.NEXT_IS_LONG`, and the event loop runs before it continues.
+"""
 
 EXPORT = "export"
 """The name of a job that writes what was drawn while another one is learning from it."""
@@ -232,14 +236,15 @@ class WorkerJobs:
 
         def run_some() -> None:
             until = time.monotonic() + _PIECES_SECONDS
-            progress = None
-            while time.monotonic() < until:
+            progress = found = None
+            while time.monotonic() < until and found is not Piece.NEXT_IS_LONG:
                 if job.is_cancelled:
                     steps.close()
                     self._end(job, error=CancelledError(_("Cancelled.")))
                     return
                 try:
-                    progress = next(steps) or progress
+                    found = next(steps)
+                    progress = found if isinstance(found, Progress) else progress
                 except StopIteration as end:
                     then(end.value)
                     return
@@ -279,5 +284,5 @@ def _through(steps: Steps | Any, on_progress: Callable[[Progress], None] | None 
             progress = next(steps)
         except StopIteration as end:
             return end.value
-        if progress is not None and on_progress is not None:
+        if isinstance(progress, Progress) and on_progress is not None:
             on_progress(progress)

@@ -24,6 +24,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "sparse-annotate import-drawn livers masks/*.nii.gz --planes axial",
         "sparse-annotate import-drawn livers masks/*.nii.gz --slices 10 20-24 40",
     ),
+    "accept-image": ("sparse-annotate accept-image livers --cases patient17 patient18",),
     "fill": ("sparse-annotate fill livers", "sparse-annotate fill livers --run first --cases patient17"),
     "correct": ("sparse-annotate correct livers patient17 --structure liver --at -32.5 18 140",),
     "train": (

@@ -94,7 +94,7 @@ def _run(arguments: Sequence[str] | None) -> int:
             with forbidden_files_named():
                 result = options.function(options, _begun_watch(report))
     except CancelledError:
-        print("Cancelled. Finished results are kept; training resumes from its last checkpoint.", file=sys.stderr)
+        print(_cancelled(options), file=sys.stderr)
         return INTERRUPTION.exit_code
     except SparseAnnotateError as error:
         if getattr(options, "verbose", False):
@@ -112,6 +112,15 @@ def _run(arguments: Sequence[str] | None) -> int:
     if options.json:
         return _write_json(result, indent=2)
     return _shown(options.show, result)
+
+
+def _cancelled(options) -> str:
+    """What is left of a command that was cancelled, and how to go on."""
+    if options.command == "train":
+        return "Cancelled. The same command resumes training from its last checkpoint."
+    if getattr(options, "scans", None) is not None:
+        return "Cancelled. Finished results are kept; with '--continue', the same command labels the other scans."
+    return "Cancelled. Finished results are kept."
 
 
 def _complete(found) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from .. import __version__
+from .accept_image_command import add_accept_image
 from .cohort_commands import add_add, add_create, add_draw
 from .correct_command import add_correct
 from .dicom_command import add_export_dicom
@@ -29,6 +30,7 @@ COMMANDS = (
     add_picture,
     add_draw,
     add_import_drawn,
+    add_accept_image,
     add_fill,
     add_correct,
     add_train,

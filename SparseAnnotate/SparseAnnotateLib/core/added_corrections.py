@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -30,7 +30,7 @@ def with_correction(annotation: SparseAnnotation, stroke: Stroke) -> AddedCorrec
     """Add a correction to an annotation. Raises BadInputError when all of it is on drawn slices, which count more."""
     old = annotation.corrections or Corrections(annotation.geometry.shape)
     against = old.contradictions(stroke)
-    after = replace(annotation, corrections=old.with_stroke(stroke))
+    after = annotation.with_stroke(stroke)
     if after.corrections is None or len(after.corrections.strokes) <= len(old.strokes):
         raise BadInputError(
             _("The correction lies on drawn slices, which count already. Change what is drawn on them instead.")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import InitVar, dataclass, field, replace
 
 import numpy as np
 
@@ -73,6 +73,8 @@ class SparseAnnotation:
 
         corrections: corrections of single voxels, None without any. Their voxels that a drawn slice decides are left
             out.
+        is_own: nobody else uses `labels`, so that corrections may be entered into it off the drawn slices. A copy of a
+            large volume would take 0.1 s and more.
 
     Raises:
         BadInputError: when labels, corrections and geometry differ in shape, or the ledger names a slice outside the
@@ -85,11 +87,16 @@ class SparseAnnotation:
     undecided: np.ndarray | None = None
     names: Mapping[int, str] = field(default_factory=dict)
     corrections: Corrections | None = None
+    is_own: InitVar[bool] = False
     _unknown: dict[tuple[Plane, int], tuple[int, ...]] = field(init=False, repr=False, default_factory=dict)
     # Sorted places in the flattened array: voxels off the drawn slices whose label the corrections decide.
     _corrected: np.ndarray = field(init=False, repr=False, default_factory=lambda: np.empty(0, np.int64))
+    # Whether corrections may be entered into the labels; at most one of the annotations that share them may do so.
+    _owns_labels: bool = field(init=False, repr=False, default=False)
+    # Sorted places that were entered for any of these annotations, and must not change any more.
+    _entered: np.ndarray = field(init=False, repr=False, default_factory=lambda: np.empty(0, np.int64))
 
-    def __post_init__(self) -> None:
+    def __post_init__(self, is_own: bool) -> None:
         if self.labels.shape != self.geometry.shape:
             raise BadInputError(
                 _("The labels have shape {shape}, but the volume has shape {volume_shape}.").format(
@@ -97,6 +104,7 @@ class SparseAnnotation:
                 )
             )
         self.ledger.check_fits(self.geometry, _("The ledger"))
+        object.__setattr__(self, "_owns_labels", is_own)
         self._note_unknown()
         self._read_unknown_labels_as_zero()
         self._check_undecided()
@@ -396,8 +404,8 @@ class SparseAnnotation:
         known, values = kept.decided(self.names)
         object.__setattr__(self, "_corrected", known)
         dtype = np.uint16 if max(values.tolist(), default=0) > np.iinfo(self.labels.dtype).max else self.labels.dtype
-        if np.array_equal(self.labels[np.unravel_index(known, self.labels.shape)], values):
-            return  # as when strokes are replayed: a copy of the volume for each would take long
+        if self._enter(known, values):
+            return
         # Only what counts: a copy of a large volume for each stroke would take long.
         labels = np.zeros(self.labels.shape, dtype)
         for axis, indices in self.drawn_by_axis().items():
@@ -405,6 +413,44 @@ class SparseAnnotation:
                 labels[slice_layer(axis, index)] = self.labels[slice_layer(axis, index)]
         labels.reshape(-1)[known] = values
         object.__setattr__(self, "labels", labels)
+        object.__setattr__(self, "_owns_labels", True)
+        object.__setattr__(self, "_entered", known)
+
+    def with_stroke(self, stroke: Stroke) -> SparseAnnotation:
+        """With one more correction. The labels are shared, unless the correction changes what is known already.
+
+        So annotations that `replace` has made of this one must have no drawn slices that this one lacks.
+        """
+        corrections = (self.corrections or Corrections(self.geometry.shape)).with_stroke(stroke)
+        after = replace(self, corrections=None)
+        object.__setattr__(after, "_owns_labels", self._owns_labels)
+        object.__setattr__(after, "_entered", self._entered)
+        object.__setattr__(after, "corrections", corrections)
+        after._drop_drawn_corrections()
+        if after.labels is self.labels:
+            object.__setattr__(self, "_owns_labels", False)  # from now on, only the new one enters anything
+        return after
+
+    def _enter(self, voxels: np.ndarray, values: np.ndarray) -> bool:
+        """Make labels show values, if nobody notices; False if they need a copy.
+
+        Args:
+            voxels: (n,) sorted places in the flattened array. values: (n,) the labels there.
+        """
+        places = np.unravel_index(voxels, self.labels.shape)
+        is_other = self.labels[places] != values
+        if is_other.any():
+            if not self._owns_labels or int(values.max()) > np.iinfo(self.labels.dtype).max:
+                return False
+            is_read = np.isin(voxels, self._entered, assume_unique=True)
+            for axis, indices in self.drawn_by_axis().items():
+                is_read |= np.isin(places[axis], indices)
+            if (is_read & is_other).any():
+                return False
+            self.labels[places] = values
+        if self._owns_labels:
+            object.__setattr__(self, "_entered", np.union1d(self._entered, voxels))
+        return True
 
     def _is_drawn(self, stroke: Stroke) -> np.ndarray:
         """(n,) bool: which voxels of a stroke a drawn slice decides, for its structure or by showing another one."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+import tempfile
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -45,6 +46,27 @@ def written_atomically(path: str | Path) -> Iterator[Path]:
     finally:
         with suppress(OSError):
             temporary.unlink()
+
+
+def require_writable(path: str | Path) -> None:
+    """Make the folder of a file that is going to be written after long work.
+
+    Raises FileWriteError when it cannot be written.
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise FileWriteError(why_not_written(path, IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))))
+    require_writable_folder(path.parent, path)
+
+
+def require_writable_folder(folder: Path, path: Path | None = None) -> None:
+    """Make a folder. Raises FileWriteError when nothing can be written there; it names `path`, if there is one."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise FileWriteError(why_not_written(path or folder, error)) from error
 
 
 def write_bytes(path: str | Path, content: bytes) -> None:

@@ -7,6 +7,7 @@ A cohort made by SparseAnnotate::
     channels/<channel>/          the same of further channels
     annotations/<case>.nrrd      labels of the drawn slices, 0 elsewhere
     annotations/undecided/<case>.nrrd   voxels of drawn slices without a decision, if there are any
+    annotations/drawn_on/<case>.json    fingerprints of the image that was drawn on
     ledgers/<case>.json          which slices are drawn, empty, skipped, to do
     corrections/<case>.json      what was said of single voxels, stroke by stroke; beside it .nrrd, for looking at
     fills/<case>.nrrd            drawn slices and the fill between them
@@ -39,7 +40,7 @@ import numpy as np
 from .annotation import SparseAnnotation
 from .case_names import check_name, collision_key, normal_name
 from .channels import check_channels, on_grid_of_channels, require_grid_of_channel
-from .cohort_channels import CohortChannels
+from .cohort_drawn_on import CohortDrawnOn
 from .cohort_file import (
     COHORT_FILE,
     Case,
@@ -52,7 +53,8 @@ from .cohort_file import (
     stored_path,
 )
 from .corrections import Corrections, Stroke
-from .corrections_file import read_corrections, rename_structures, write_corrections, writing_corrections
+from .corrections_file import read_corrections, rename_structures, writing_corrections
+from .drawn_on import changed_images_sentence
 from .errors import BadInputError, CohortError
 from .folder_lock import FolderLock
 from .geometry import VolumeGeometry
@@ -61,7 +63,7 @@ from .images import channel_count, read_geometry, read_image, read_labels
 from .ledger import Ledger, LedgerEntry
 from .messages import _, counted, listed
 from .modalities import check_modalities, modalities_by_name
-from .origin import Origin, run_fingerprint
+from .origin import Origin, run_fingerprint, scale_of
 from .permissions import forbidden_files_named
 from .slab_writing import written_in_slabs
 from .strict_json import read_json, write_json
@@ -72,7 +74,7 @@ _LOCK_SECONDS = 10.0
 _HIGHEST_LABEL = 65535
 
 
-class Cohort(CohortChannels):
+class Cohort(CohortDrawnOn):
     """An open cohort folder. Use `Cohort.open` or `Cohort.create`.
 
     Example::
@@ -216,7 +218,7 @@ class Cohort(CohortChannels):
         """Add a case by the path of its image (which is not copied), or by array and geometry (written to images/).
 
         A case with the same name is replaced; its annotation and ledger are kept, and its reference if none is given,
-        which needs the grid of the new image.
+        which needs the grid of the new image. They are used again once the image has been accepted: see `accept_image`.
 
         Args:
             further: the images of further channels of the cohort, by the channel's name; they need the image's grid.
@@ -479,18 +481,21 @@ class Cohort(CohortChannels):
         Args:
             channels: of these channels, as far as the case has them; none: of its first image; by default of all.
         """
-        marks: list[tuple[str, str]] = []
-        memo = self.cache_folder / "marks" / f"{self._stem(name)}.json"
+        return joined_fingerprint(list(self.image_marks(name, channels).items()))
+
+    def image_marks(self, name: str, channels: Sequence[str] | None = None) -> dict[str, str]:
+        """The `image_fingerprint` of each channel of a case alone; a 4D file's of each that it holds."""
+        marks: dict[str, str] = {}
         with self._naming(_("The image of case '{name}'").format(name=name)):
             paths = self.channel_paths(name)
             wanted = paths if channels is None else channels or list(paths)[:1]
             for place, (channel, path) in enumerate(paths.items()):
                 if channel not in wanted:
                     continue
-                if place and not self.case(name).is_4d:
-                    memo = self.cache_folder / "marks" / f"channel {channel}" / f"{self._stem(name)}.json"
-                marks.append((channel, image_fingerprint(path, memo)))
-        return joined_fingerprint(marks)
+                is_further = place > 0 and not self.case(name).is_4d
+                memo = self.marks_path(name, channel if is_further else "")
+                marks[channel] = image_fingerprint(path, memo)
+        return marks
 
     def has_reference(self, name: str) -> bool:
         return self.case(name).reference is not None
@@ -515,9 +520,21 @@ class Cohort(CohortChannels):
         path = self._ledger_path(name)
         return read_json(path, Ledger) if path.is_file() else Ledger()
 
-    def annotation(self, name: str) -> SparseAnnotation:
-        """A case's sparse annotation; without drawn slices when nothing has been drawn yet."""
+    def annotation(self, name: str, on_any_image: bool = False) -> SparseAnnotation:
+        """A case's sparse annotation; without drawn slices when nothing has been drawn yet.
+
+        Args:
+            on_any_image: also when the voxels of the image are not those that were drawn on: for showing it with a
+                warning, or comparing annotations. A result made from it would be wrong.
+
+        Raises:
+            BadInputError: when the image is not the one that was drawn on; see `image_change`. When a file is damaged.
+            CohortError: when files are missing, or contradict each other.
+        """
         geometry, ledger = self.geometry(name), self.ledger(name)
+        change = self.image_change(name)
+        if change is not None and (change.is_of_grid or not on_any_image):
+            raise BadInputError(changed_images_sentence({name: change}))
         ledger.check_fits(geometry, _("The ledger of case '{name}'").format(name=name))
         path = self._annotation_path(name)
         if path.is_file():
@@ -546,7 +563,8 @@ class Cohort(CohortChannels):
         with self.locked(f"correcting case '{name}'"):
             before = self.corrections(name) or Corrections(geometry.shape)
             if not before or before.strokes[-1] != stroke:
-                write_corrections(self.corrections_path(name), before.with_stroke(stroke), geometry, self.labels)
+                for _step in self._writing_corrections(name, before.with_stroke(stroke)):
+                    pass
 
     def save_corrections(self, name: str, corrections: Corrections | None) -> None:
         """Replace all corrections of a case; None removes them. Raises FileWriteError."""
@@ -557,22 +575,30 @@ class Cohort(CohortChannels):
         """`save_corrections` step by step: yields the share written."""
         self.case(name)
         with self.locked(f"saving the corrections of case '{name}'"):
-            path = self.corrections_path(name)
-            yield from writing_corrections(path, corrections, self.geometry(name), self.labels)
+            yield from self._writing_corrections(name, corrections)
+
+    def _writing_corrections(self, name: str, corrections: Corrections | None) -> Iterator[float]:
+        yield from writing_corrections(self.corrections_path(name), corrections, self.geometry(name), self.labels)
+        yield from self._noting_image_of_corrections(name)
 
     def save_annotation(self, name: str, annotation: SparseAnnotation) -> None:
         """Write a case's drawn slices and ledger, so that the ledger never names labels that are missing.
 
         Labels of slices that are no longer drawn are removed only after the ledger has been written. Corrections are
-        not written, see `add_correction`.
+        not written, see `add_correction`. All of it counts as drawn on the image that is there now.
         """
         for _step in self.saving_annotation(name, annotation):
             pass
 
-    def saving_annotation(self, name: str, annotation: SparseAnnotation) -> Iterator[float]:
-        """`save_annotation` step by step: yields the share written of each file; all is saved at the end."""
+    def saving_annotation(
+        self, name: str, annotation: SparseAnnotation, image: np.ndarray | None = None
+    ) -> Iterator[float]:
+        """`save_annotation` step by step: yields the share written of each file; all is saved at the end.
+
+        `image`: the voxels of the case's first channel, (K, J, I), if they are at hand, so that they need not be read.
+        """
         with self.locked(f"saving the annotation of case '{name}'"):
-            yield from self._writing_annotation(name, annotation)
+            yield from self._writing_annotation(name, annotation, image)
 
     def saving_case(
         self,
@@ -598,12 +624,13 @@ class Cohort(CohortChannels):
                     yield from self._writing_annotation(name, annotation)
                 stored = self.corrections(name)
                 if (stored.strokes if stored else ()) != (corrections.strokes if corrections else ()):
-                    path = self.corrections_path(name)
-                    yield from writing_corrections(path, corrections, self.geometry(name), self.labels)
+                    yield from self._writing_corrections(name, corrections)
             finally:
                 after()
 
-    def _writing_annotation(self, name: str, annotation: SparseAnnotation) -> Iterator[float]:
+    def _writing_annotation(
+        self, name: str, annotation: SparseAnnotation, image: np.ndarray | None = None
+    ) -> Iterator[float]:
         self.case(name)
         # Corrections have a file of their own.
         drawn = annotation if annotation.corrections is None else replace(annotation, corrections=None)
@@ -617,17 +644,18 @@ class Cohort(CohortChannels):
         before, after = self.ledger(name), annotation.ledger
         if undecided is not None:
             # Until all is written, voxels that are undecided before or after must not count as decided.
-            undecided_before = self.annotation(name).undecided if undecided_path.is_file() else None
+            undecided_before = self.annotation(name, on_any_image=True).undecided if undecided_path.is_file() else None
             both = undecided if undecided_before is None else undecided | undecided_before
             yield from writing_undecided(undecided_path, both, geometry)
         if any(not after.is_decided(entry.plane, entry.index) for entry in before.decided):
-            old = self.annotation(name)
+            old = self.annotation(name, on_any_image=True)
             withdrawn = old.supervised_mask() & ~annotation.supervised_mask()
             yield from written_in_slabs(path, np.where(withdrawn, old.labels, labels), geometry, compress=True)
             write_json(self._ledger_path(name), after)
         yield from written_in_slabs(path, labels, geometry, compress=True, facts=undecided_facts(undecided))
         write_json(self._ledger_path(name), after)
         yield from writing_undecided(undecided_path, undecided, geometry)
+        yield from self._noting_image_of_drawing(name, image)
 
     def save_recommended(self, recommended: dict[str, list[LedgerEntry]]) -> None:
         """Write recommended slices to the ledgers of their cases; decided slices do not change."""
@@ -659,9 +687,8 @@ class Cohort(CohortChannels):
         annotation = self.annotation(name) if annotation is None else annotation
         content = run_fingerprint(self.run_folder(run)) if run else ""
         found = Origin.of(annotation, self.image_fingerprint(name), method, run, content)
-        scales = ["Hounsfield units" if self.is_ct() else "each image"]
-        scales += [f"{channel}: Hounsfield units" for channel in self.channels[1:] if self.is_ct(channel)]
-        return replace(found, scale=", ".join(scales))
+        channels = self.channels or ("",)
+        return replace(found, scale=scale_of([one for one in channels if self.is_ct(one)], channels[0]))
 
     def locked(self, purpose: str) -> FolderLock:
         """Lock for a short change of the cohort's files; another process waits, then gets an error that names it."""

@@ -55,6 +55,15 @@ class CohortLayout:
         """Every correction of a case as JSON; beside it, as .nrrd, a label map of the voxels known by them."""
         return self.state_folder / "corrections" / f"{self._stem(name)}.json"
 
+    def drawn_on_path(self, name: str) -> Path:
+        """Which image was drawn on; see `DrawnOn`. Not one of the `annotation_files`: it says nothing of voxels."""
+        return self.state_folder / "annotations" / "drawn_on" / f"{self._stem(name)}.json"
+
+    def marks_path(self, name: str, channel: str = "") -> Path:
+        """Where the fingerprint of a case's image is kept, or of that of a further channel; in the cache."""
+        folder = self.cache_folder / "marks"
+        return (folder / f"channel {channel}" if channel else folder) / f"{self._stem(name)}.json"
+
     def run_folder(self, run: str) -> Path:
         """Folder of a run. Raises BadInputError when a file cannot have this name."""
         return self.state_folder / "runs" / _run_name(run)

@@ -98,18 +98,13 @@ def rename_structures(path: Path, renamed: Mapping[str, str]) -> None:
         write_json(path, replace(stored, strokes=strokes))
 
 
-def write_corrections(
-    path: Path, corrections: Corrections | None, geometry: VolumeGeometry, names: Mapping[int, str]
-) -> None:
-    """Write the corrections, or remove the files when there are none. Raises FileWriteError."""
-    for _step in writing_corrections(path, corrections, geometry, names):
-        pass
-
-
 def writing_corrections(
     path: Path, corrections: Corrections | None, geometry: VolumeGeometry, names: Mapping[int, str]
 ) -> Iterator[float]:
-    """`write_corrections` step by step: yields the share written of the large file, the second of two."""
+    """Write the corrections step by step, or remove the files when there are none. Raises FileWriteError.
+
+    Yields the share written of the large file, the second of two.
+    """
     picture = path.with_suffix(".nrrd")
     if corrections is None:
         for file in (path, picture):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +13,7 @@ from .file_stamp import FileStamp, is_settled, stamp_of
 from .messages import _
 from .metaimage_length import metaimage_files
 from .nrrd_length import nrrd_files
+from .pieces import result_of
 from .strict_json import read_json, write_json
 
 _BLOCK = 1 << 16
@@ -43,8 +44,13 @@ def image_fingerprint(path: str | Path, memo: Path | None = None) -> str:
 
     Raises BadInputError when a file cannot be read.
     """
+    return result_of(finding_image_fingerprint(path, memo))
+
+
+def finding_image_fingerprint(path: str | Path, memo: Path | None = None) -> Generator[float, None, str]:
+    """`image_fingerprint` in pieces; yields 0.0, the share written of a file, after each."""
     known = _kept(memo)
-    found = current_fingerprint(path, known)
+    found = yield from _finding_current(path, known)
     if memo is not None and found.files and found != known:
         # If the memo cannot be written, the image is read each time.
         with suppress(FileWriteError):
@@ -57,6 +63,10 @@ def current_fingerprint(path: str | Path, known: KeptFingerprint | None = None) 
 
     Without stamps when the files were changed a moment ago. Raises BadInputError when a file cannot be read.
     """
+    return result_of(_finding_current(path, known))
+
+
+def _finding_current(path: str | Path, known: KeptFingerprint | None) -> Generator[float, None, KeptFingerprint]:
     try:
         files = image_files(Path(path))
         stamps = tuple(stamp_of(file) for file in files)
@@ -67,6 +77,7 @@ def current_fingerprint(path: str | Path, known: KeptFingerprint | None = None) 
             with open(file, "rb") as content:
                 while chunk := content.read(_CHUNK):
                     digest.update(chunk)
+                    yield 0.0
     except OSError as error:
         raise BadInputError(
             _("The file '{path}' cannot be read ({reason}).").format(path=path, reason=error.strerror)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator, Sequence
+from enum import Enum
 from typing import Any, TypeVar
 
 import numpy as np
@@ -12,6 +13,13 @@ from .voxel_boxes import Box
 PIECE_BYTES = 1 << 20  # some ten milliseconds of work, even where each voxel is looked at several times
 
 Result = TypeVar("Result")
+
+
+class Piece(Enum):
+    """What a piece of work can say of the next one."""
+
+    NEXT_IS_LONG = "the next piece takes long"
+    """It takes long and cannot be divided, so that it does not come in addition to the pieces before it."""
 
 
 def slabs(shape: Sequence[int], bytes_per_voxel: int) -> Iterator[slice]:

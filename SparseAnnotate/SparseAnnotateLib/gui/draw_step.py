@@ -12,6 +12,7 @@ from ..core import BadInputError, CancelledError, SliceState
 from .cohort_cases import CohortCases
 from .correcting_mode import CorrectingMode
 from .drawing_clock import DrawingClock
+from .event_loop import later
 from .learning_mode import LearningMode
 from .painting_watch import PaintingWatch
 from .session import PanelSession, duration
@@ -261,6 +262,21 @@ class DrawStep(Step):
         """Go to a slice of a case that has just been opened; elsewhere, it may have been drawn meanwhile."""
         if not self.table.choose_slice(volume, item.plane, item.index):
             self.table.choose_first_to_do(volume)
+
+    def go_to_first(self, volume=None) -> None:
+        """Show the worklist; then, from the event loop, go to its first slice to do, of `volume` if it has one."""
+        # The table first: going to the slice shows everything else, and with hundreds of volumes each takes a moment.
+        self.session.invalidate_cache()
+        self.session.attempt(self._show_worklist, keep_message=True)
+        later(lambda: self._go_to_first(volume))
+
+    def _go_to_first(self, volume) -> None:
+        if self.session.parameters is None:
+            return  # another module is shown, or the scene was closed
+        before = self._here
+        self.table.choose_first_to_do(volume)
+        if self._here is before:
+            self.session.refresh()
 
     def go_to_next(self) -> None:
         """Go to the next slice that is still to do."""

@@ -229,6 +229,7 @@ class Panel:
         """Show the state of the scene in all steps, and the next step."""
         if self._is_refreshing or self.session.parameters is None:
             return
+        self._soon.stop()
         self._is_refreshing = True
         self.session.invalidate_cache()
         try:
@@ -308,4 +309,4 @@ class Panel:
 
     def _continue_with_drawing(self, volume) -> None:
         self.open(self.draw)
-        self.draw.table.choose_first_to_do(volume)
+        self.draw.go_to_first(volume)

@@ -140,6 +140,7 @@ class RecommendStep(Step):
             _("Choosing slices ..."),
             lambda **how: self.logic.panel.recommend(volumes, settings, **how),
             lambda worklist: self._recommended(worklist, volumes, is_next),
+            shows_all=True,
         )
 
     def _may_download_weights(self, strategy: str) -> bool:
@@ -187,7 +188,9 @@ class RecommendStep(Step):
                 )
             )
             self._on_recommended(volumes[0] if len(volumes) == 1 else None)
-        elif is_next:
+            return
+        self.session.refresh()
+        if is_next:
             self.session.say(_("There is nothing left to draw: every slice has been drawn already."))
         else:
             self.session.say(

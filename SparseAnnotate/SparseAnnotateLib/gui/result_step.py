@@ -8,6 +8,7 @@ from slicer.i18n import tr as _
 
 from ..core import BadInputError
 from ..core.messages import counted, joined
+from .event_loop import later
 from .provenance_box import ProvenanceBox
 from .session import PanelSession
 from .step import Step
@@ -123,8 +124,6 @@ class ResultStep(Step):
         self.session.refresh()
 
     def _ended(self, volume, left_out: list[str], error) -> None:
-        self.is_applying = False
-
         def tell() -> None:
             self.session.refresh()
             if error is not None:
@@ -132,7 +131,11 @@ class ResultStep(Step):
             else:
                 self.session.attempt(lambda: self._say_applied(volume, left_out), keep_message=True)
 
-        self.session.when_shown(tell)
+        def end() -> None:
+            self.is_applying = False
+            self.session.when_shown(tell)
+
+        later(end)  # a large change has just been made
 
     def _say_applied(self, volume, left_out: list[str]) -> None:
         text = [_("Applied to your segmentation; drawn slices are unchanged.")]

@@ -206,18 +206,22 @@ class PanelSession:
 
     # --- the current job ------------------------------------------------------------------------------------------
 
-    def start(self, text: str, begin: Callable, done: Callable, failed: Callable | None = None) -> None:
+    def start(
+        self, text: str, begin: Callable, done: Callable, failed: Callable | None = None, shows_all: bool = False
+    ) -> None:
         """Start a job of the logic and show its progress.
 
         Args:
             begin: called with the keyword arguments that make a call of the logic return immediately.
             done: called with the result when the job has succeeded.
             failed: called with the error when it has failed, but was not cancelled; None: the error is shown.
+            shows_all: `done` shows the state of the scene, so that it need not be shown before.
         """
 
         def ended(result, error) -> None:
             self._ended(error)
-            self.refresh()
+            if error is not None or not shows_all:
+                self.refresh()
             if error is not None and (failed is None or isinstance(error, CancelledError)):
                 return
 

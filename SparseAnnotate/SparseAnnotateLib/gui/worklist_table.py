@@ -19,7 +19,7 @@ _COLOURS = {
     SliceState.TODO: (255, 165, 25, 50),
 }
 _REASON = 4
-_ROWS_AT_ONCE = 100
+_ROWS_AT_ONCE = 50
 
 
 class WorklistTable:
@@ -37,7 +37,7 @@ class WorklistTable:
         self._shown: list = []
         self._from: list = []  # the item and the name that the cells of each row were made from
         self._updating = False
-        self._is_filling = False
+        self._is_filling = False  # the next rows will be set from the event loop
         self._is_fitted = False  # whether the columns fit the first rows of a list that is still being filled
         titles = [_("#"), _("Volume"), _("Plane"), _("Slice"), _("Reason"), _("State"), _("Time")]
         make_plain(table, titles, _REASON)
@@ -61,7 +61,8 @@ class WorklistTable:
                 self._table.setCurrentCell(row, 0)
         finally:
             self._updating = False
-        self._fill()
+        if not self._is_filling:  # else it continues with these items
+            self._fill()
 
     @property
     def items(self) -> list:

@@ -85,7 +85,7 @@ def finished_fill(
     if beyond is not None:
         _empty_beyond(annotation, fill.labels, beyond)
     undecided = _left_undecided(annotation, fill)
-    notes = method.notes(annotation) if isinstance(method, FindsMore) else []
+    notes = method.notes(annotation, fill.left_out) if isinstance(method, FindsMore) else []
     warnings = (*([problem] if problem else []), *notes, *fill_warnings(annotation, fill, names, ends=beyond is None))
     warnings += (undecided,) if undecided else ()
     if corrected.corrections is None:

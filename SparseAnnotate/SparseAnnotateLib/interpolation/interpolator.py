@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
@@ -25,6 +25,7 @@ class Fill:
         methods: for each label the method that filled it, if several were tried.
         scores: leave-one-out scores of the methods that were tried.
         shares: for each label the share of each method in a mixture.
+        left_out: sources that failed and take no part, with a sentence on each, which is among the warnings, too.
         measured_on: how many slices were drawn when the scores were measured. is_updated: some have changed since.
     """
 
@@ -34,6 +35,7 @@ class Fill:
     methods: Mapping[int, str] = field(default_factory=dict)
     scores: tuple[HiddenScore, ...] = ()
     shares: Mapping[int, Mapping[str, float]] = field(default_factory=dict)
+    left_out: Mapping[str, str] = field(default_factory=dict)
     measured_on: int = 0
     is_updated: bool = False
 
@@ -115,8 +117,26 @@ class FindsMore(Protocol):
         """Labels that no drawn slice says anything about; all other voxels are 0."""
         ...
 
-    def notes(self, annotation: SparseAnnotation) -> list[str]:
-        """Sentences on what it finds so; they are not among the warnings of its fills."""
+    def notes(self, annotation: SparseAnnotation, left_out: Collection[str] = ()) -> list[str]:
+        """Sentences on what it finds so; they are not among the warnings of its fills.
+
+        `left_out`: see `Fill`.
+        """
+        ...
+
+
+@runtime_checkable
+class SeesOneChannel(Protocol):
+    """An interpolator that sees only one of several channels, or chooses among methods that do."""
+
+    def seeing(self, annotation: SparseAnnotation, image: np.ndarray | None) -> Interpolator:
+        """The same for this image, which sees the channel that shows most of the structures best.
+
+        Parts of the annotation, without hidden slices or for some structures only, are then filled by the same channel.
+
+        Args:
+            annotation: all that is drawn. image: as for `Interpolator.fill`.
+        """
         ...
 
 

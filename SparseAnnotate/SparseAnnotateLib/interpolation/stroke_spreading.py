@@ -10,6 +10,7 @@ import numpy as np
 from ..core import SparseAnnotation, Watch
 from ..core.corrections import Stroke
 from ..core.intensities import Intensities
+from ..core.pieces import slabs
 from ..core.voxel_boxes import Box, along_axes, bounding_box
 from .seen_channels import StructureImage
 from .walk_solving import neighbours, solving
@@ -62,35 +63,46 @@ def following(
     """
     steps = annotation.geometry.spacing
     here, sure = labels[region].copy(), confidence[region].astype(np.float32) / _CERTAIN
-    is_label = here == stroke.value
-    # How sure the answer is counts for half only: what is nearly undecided must not change from afar.
-    certain = _LEAST_CERTAIN + (1.0 - _LEAST_CERTAIN) * np.clip(2.0 * sure - 1.0, 0.0, 1.0)
-    chance = np.where(is_label, 0.5 + 0.5 * certain, 0.5 - 0.5 * certain).astype(np.float32)
+    yield
+    is_label, chance = here == stroke.value, np.empty(here.shape, dtype=np.float32)
+    for slab in slabs(here.shape, chance.itemsize):
+        # How sure the answer is counts for half only: what is nearly undecided must not change from afar.
+        certain = _LEAST_CERTAIN + (1.0 - _LEAST_CERTAIN) * np.clip(2.0 * sure[slab] - 1.0, 0.0, 1.0)
+        chance[slab] = np.where(is_label[slab], 0.5 + 0.5 * certain, 0.5 - 0.5 * certain)
+        yield
     decided = annotation.known_in(region, stroke.value)
     # What is known stays, whatever follows from the stroke.
     known = annotation.known_in(region)
+    yield
     fixed, target = _fixed(annotation, stroke, region, decided, chance)
     watch.check()
     yield
-    scaled = None if image is None else _scaled(image, region, scaled_by)
+    scaled = None if image is None else (yield from _scaling(image, region, scaled_by))
     yield
     change = yield from _solving(scaled, steps, fixed, target, chance, reach, watch, start, lost)
     after = np.clip(chance + change, 0.0, 1.0)
+    yield
     gains = ~is_label & (after > 0.5) & (change > 0) & ~decided & ~known
+    yield
     loses = is_label & (after <= 0.5) & (change < 0) & ~decided & ~known
     watch.check()
     yield
     new = here.copy()
     new[gains] = stroke.value
+    yield
     if loses.any():
         new[loses] = _instead(here, is_label, loses, steps)
+        yield
     said = annotation.corrections.of(stroke.value, region) if annotation.corrections is not None else None
     if said is not None:
         new[said > 0] = stroke.value
         new[(said < 0) & is_label] = 0
     yield
     touched = (np.abs(change) > 0.005) & ~known
-    percent = np.clip(np.round(100 * np.where(new == stroke.value, after, 1.0 - after)), 1, 99).astype(np.uint8)
+    yield
+    share = np.where(new == stroke.value, after, 1.0 - after)
+    yield
+    percent = np.clip(np.round(100 * share), 1, 99).astype(np.uint8)
     return Following(new, percent, touched, change)
 
 
@@ -112,8 +124,8 @@ def _fixed(
     return fixed, target
 
 
-def _scaled(image: StructureImage, region: Box, scaled_by: Box | None) -> np.ndarray:
-    """The image in a region, float32, so that half of its range is 1.
+def _scaling(image: StructureImage, region: Box, scaled_by: Box | None) -> Generator[None, None, np.ndarray]:
+    """In pieces: the image in a region, float32, so that half of its range is 1.
 
     The range is that in the region, or in places of the part `scaled_by`; where the image is nearly even, so that it
     has nothing but noise, part of the range of the whole image.
@@ -122,11 +134,15 @@ def _scaled(image: StructureImage, region: Box, scaled_by: Box | None) -> np.nda
     if scaled_by is not None:
         near = image[along_axes(slice(s.start, s.stop, max(1, (s.stop - s.start) // _SAMPLED)) for s in scaled_by)]
     conversion = Intensities.of(near)
+    yield
     values = conversion.of_part(image[region]).astype(np.float32)
+    yield
     every = tuple(slice(None, None, max(1, size // _SAMPLED)) for size in image.shape)
     sample = Intensities.of(image[every]).of_part(image[every])
     parts = (values if scaled_by is None else conversion.of_part(near), sample)
+    yield
     ranges = [float(np.subtract(*np.percentile(part, (99, 1)))) for part in parts]
+    yield
     scaled: np.ndarray = values / max(ranges[0], _EVEN * ranges[1], 1e-6) * 2.0
     return scaled
 
@@ -148,15 +164,20 @@ def _solving(
     total = ((_UNSURE_PULL + (1.0 - _UNSURE_PULL) * certainty) / reach**2).astype(np.float32)
     result = target.copy()
     free = ~fixed
+    yield
     if not free.any():
         return result
     edges = []
     for axis, step in enumerate(steps):
         low, high = neighbours(axis)
-        edge = np.full(fixed[low].shape, 1.0, dtype=np.float32)
-        if image is not None:
-            edge = np.exp(-_EDGE * (image[high] - image[low]) ** 2) + _WEAKEST_EDGE
-        edges.append((edge * (pixel / step) ** 2).astype(np.float32))
+        edge = np.full(fixed[low].shape, (pixel / step) ** 2, dtype=np.float32)
+        for slab in slabs(edge.shape, edge.itemsize):
+            if image is None:
+                break
+            apart = (image[high][slab] - image[low][slab]) ** 2
+            edge[slab] = (np.exp(-_EDGE * apart) + _WEAKEST_EDGE) * (pixel / step) ** 2
+            yield
+        edges.append(edge)
         yield
     if lost:
         total += np.float32(lost) * _mean_edges(edges, fixed.shape)

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..core import SparseAnnotation, Watch
 from ..core.voxel_values import label_counts
-from .interpolator import Fill, FindsMore, Interpolator
+from .interpolator import Fill, FindsMore, Interpolator, SeesOneChannel
 from .label_fields import DrawnSlices
 
 
@@ -23,6 +23,8 @@ def filled(
     wins: it may lie within the other. The confidence is the lowest of all groups, and 100 only where all structures of
     the fill are decided.
     """
+    if isinstance(method, SeesOneChannel):
+        method = method.seeing(annotation, image)
     more = method.found_elsewhere(annotation) if isinstance(method, FindsMore) else {}
     unseen = unseen_by(method, annotation)
     groups = annotation.structure_groups([value for value in more if value not in unseen])
@@ -60,7 +62,13 @@ def filled(
         {value: method for fill in own for value, method in fill.methods.items()},
         tuple(score for fill in own for score in fill.scores),
         {value: shares for fill in own for value, shares in fill.shares.items()},
+        _left_out_of_all(own),
     )
+
+
+def _left_out_of_all(fills: Sequence[Fill]) -> dict[str, str]:
+    """The sources that take part in no fill."""
+    return {name: text for name, text in fills[0].left_out.items() if all(name in fill.left_out for fill in fills)}
 
 
 def unseen_by(method: Interpolator, annotation: SparseAnnotation) -> list[int]:

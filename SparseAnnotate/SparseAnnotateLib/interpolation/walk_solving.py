@@ -10,6 +10,8 @@ import numpy as np
 from ..core import Watch
 from ..core.pieces import result_of
 
+_MANY = 1 << 21  # unknowns, for which each product takes more than some ten milliseconds
+
 
 def solved(
     free: np.ndarray,
@@ -53,15 +55,19 @@ def solving(
         low, high = neighbours(axis)
         total[low] += edge
         total[high] += edge
+        yield
         pull[low] += edge * seeds[high]
         pull[high] += edge * seeds[low]
-    yield
+        yield
     # With few unknowns among the voxels, a matrix of the unknowns alone is smaller; else it takes longer to build.
     is_mostly_free = 2 * np.count_nonzero(free) > free.size and min(free.shape) > 1
     unknown = np.ones_like(free) if is_mostly_free else free
-    diagonal, right = (np.where(free, one, other)[unknown] for one, other in ((total, 1), (pull, 0)))
     yield
-    matrix = _all_voxels(free, edges, diagonal) if is_mostly_free else _unknowns(free, edges, diagonal)
+    diagonal = np.where(free, total, 1)[unknown]
+    yield
+    right = np.where(free, pull, 0)[unknown]
+    yield
+    matrix = yield from (_all_voxels if is_mostly_free else _unknowns)(free, edges, diagonal)
     solution = np.zeros_like(right) if start is None else np.where(free, start, 0)[unknown].astype(right.dtype)
     yield
     yield from _conjugate_gradients(matrix, right, solution, diagonal, watch, tolerance, iterations)
@@ -78,7 +84,9 @@ def _conjugate_gradients(
     tolerance: float,
     iterations: int,
 ) -> Iterator[None]:
-    """Improve a solution in place, until the remaining error is a small part of the right side; a piece a step.
+    """Improve a solution in place, until the remaining error is a small part of the right side.
+
+    A piece a step; where there are many unknowns, several.
 
     As `scipy.sparse.linalg.cg` with the inverse of the diagonal as preconditioner, which cannot be interrupted.
     """
@@ -86,7 +94,9 @@ def _conjugate_gradients(
     if enough == 0:
         solution[:] = 0
         return
+    is_large = len(right) > _MANY
     remaining = right - matrix @ solution if solution.any() else right.copy()
+    yield
     inverse = 1 / diagonal
     direction = np.zeros_like(remaining)
     before = 1.0
@@ -97,7 +107,11 @@ def _conjugate_gradients(
         now = np.dot(remaining, scaled)
         direction *= now / before
         direction += scaled
+        if is_large:
+            yield
         along = matrix @ direction
+        if is_large:
+            yield
         length = now / np.dot(direction, along)
         solution += length * direction
         remaining -= length * along
@@ -106,8 +120,8 @@ def _conjugate_gradients(
         yield
 
 
-def _unknowns(free: np.ndarray, edges: Sequence[np.ndarray], diagonal: np.ndarray) -> Any:
-    """The sparse matrix of the free voxels: `diagonal`, and minus the weights between neighbours."""
+def _unknowns(free: np.ndarray, edges: Sequence[np.ndarray], diagonal: np.ndarray) -> Generator[None, None, Any]:
+    """In pieces: the sparse matrix of the free voxels: `diagonal`, and minus the weights between neighbours."""
     from scipy.sparse import csr_matrix
 
     count = len(diagonal)
@@ -120,7 +134,9 @@ def _unknowns(free: np.ndarray, edges: Sequence[np.ndarray], diagonal: np.ndarra
     # Seven entries in each row, sorted as they are: the neighbours before a voxel, itself, and those after it. Where
     # one is no unknown its entry is 0: leaving such entries out, or sorting all, would take twice as long.
     columns, values = np.empty((count, 7), np.int32), np.empty((count, 7), diagonal.dtype)
+    yield
     columns[:, 3], values[:, 3] = flat_numbers[places], diagonal
+    yield
     for axis, edge in enumerate(edges):
         low, high = neighbours(axis)
         weights.fill(0)
@@ -130,24 +146,31 @@ def _unknowns(free: np.ndarray, edges: Sequence[np.ndarray], diagonal: np.ndarra
         step = int(np.prod(padded[axis + 1 :]))
         for entry, place, neighbour in ((axis, places - step, places - step), (6 - axis, places, places + step)):
             columns[:, entry], values[:, entry] = flat_numbers[neighbour], flat_weights[place]
+            yield
     starts = np.arange(0, 7 * count + 1, 7, dtype=np.int32)
     return csr_matrix((values.ravel(), columns.ravel(), starts), shape=(count, count))
 
 
-def _all_voxels(free: np.ndarray, edges: Sequence[np.ndarray], diagonal: np.ndarray) -> Any:
+def _all_voxels(free: np.ndarray, edges: Sequence[np.ndarray], diagonal: np.ndarray) -> Generator[None, None, Any]:
     """The same for all voxels of the array, those that are not free being alone."""
     from scipy.sparse import dia_array
 
-    data, offsets = [diagonal], [0]
+    data, offsets = np.empty((1 + 2 * len(edges), free.size), diagonal.dtype), [0]
+    data[0] = diagonal
+    yield
     for axis, edge in enumerate(edges):
         low, high = neighbours(axis)
         weights = np.zeros(free.shape, dtype=diagonal.dtype)
         weights[low] = np.where(free[low] & free[high], -edge, 0)
+        yield
         step = int(np.prod(free.shape[axis + 1 :]))
         # A diagonal is stored by its columns.
-        data += [np.roll(weights.ravel(), step), weights.ravel()]
+        rolled, own = data[2 * axis + 1], weights.ravel()
+        rolled[:step], rolled[step:] = own[len(own) - step :], own[: len(own) - step]
+        data[2 * axis + 2] = own
         offsets += [step, -step]
-    return dia_array((np.stack(data), offsets), shape=(free.size, free.size))
+        yield
+    return dia_array((data, offsets), shape=(free.size, free.size))
 
 
 def neighbours(axis: int) -> tuple[tuple[slice, ...], tuple[slice, ...]]:

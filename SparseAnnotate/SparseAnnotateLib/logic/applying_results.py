@@ -11,6 +11,7 @@ from .. import scene
 from ..client import Steps
 from ..core import BadInputError, SparseAnnotation
 from ..core.messages import _, joined
+from ..core.pieces import Piece
 from .result_stamp import result_stamp
 from .session import Session, Waiting
 from .undoable_changes import UndoableChanges
@@ -85,7 +86,7 @@ class ApplyingResults:
 
     def _attempt(
         self, volume_node, result_node, structures: Sequence[str] | None, finished_too: bool
-    ) -> Generator[None, None, list[str] | None]:
+    ) -> Generator[Piece | None, None, list[str] | None]:
         """The segments of the result that were not applied; None when a node was changed before all was ready."""
         segmentation = _drawing_for(volume_node, result_node)
         before = result_stamp(volume_node, result_node)
@@ -96,7 +97,7 @@ class ApplyingResults:
         found = _to_apply(result_node, segmentation, structures)
         scene.require_current(result_node, volume_node, segmentation, found)
         named = {name: values[name] for name in found}
-        yield
+        yield None
         labels = yield from scene.collecting_labels(result_node, volume_node, named)
         if labels is None:
             return None
@@ -108,7 +109,7 @@ class ApplyingResults:
         if differing is None:
             differing = set(scene.differing_segments(segmentation, labels, named, volume_node))
         changing = [name for name in named if name in differing]
-        yield
+        yield None
         drawings = yield from scene.finding_unmarked(segmentation, volume_node, annotation, changing)
         kept = [d for d in drawings.values() if not (finished_too and d.is_finished)]
         applied = [name for name in found if name not in {d.structure for d in kept}]
@@ -118,12 +119,13 @@ class ApplyingResults:
         if kept and (finished_too or len(kept) == len(changing)):
             raise BadInputError(joined(" ", report))
         report += _notes(volume_node, result_node, annotation, values, is_same=not changing)
-        yield
+        yield None
         identify = segmentation.GetSegmentation().GetSegmentIdBySegmentName
         identifiers = {values[name]: identify(name) for name in applied}
         to_change = {name: values[name] for name in applied if name in changing}
         packed = yield from scene.packing_applied(segmentation, volume_node, labels, identifiers)
         made = (yield from scene.making_voxels(segmentation, volume_node, labels, to_change)) if to_change else []
+        yield Piece.NEXT_IS_LONG  # all layers that were changed are copied, so that it can be undone
         # From here on without a break: this is one change.
         if made is None or result_stamp(volume_node, result_node) != before:
             return None

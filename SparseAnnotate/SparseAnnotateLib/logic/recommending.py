@@ -11,6 +11,7 @@ from .. import scene
 from ..client import Steps
 from ..core import Ledger, LedgerEntry, Plane, Progress, SliceState
 from ..core.messages import _
+from ..core.pieces import Piece
 from ..core.slow_imports import importing
 from ..core.strict_json import from_plain
 from ..selection import (
@@ -40,6 +41,7 @@ class Recommending:
 
         def enter(recommended):
             items = yield from scene.storing_recommended(volume_nodes, recommended)
+            yield Piece.NEXT_IS_LONG  # where there are hundreds of volumes, to show them
             return [item for item in items if item.state is SliceState.TODO]
 
         check_seed(settings.seed)

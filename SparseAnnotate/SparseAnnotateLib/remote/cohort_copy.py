@@ -99,7 +99,7 @@ class CohortFiles:
                     marks[place] = self._memo(name, channel), mark
         known = [case for case in cohort.cases if is_whole or case.name in needed]
         for case in known:
-            paths = [*cohort.annotation_files(case.name)]
+            paths = [*cohort.annotation_files(case.name), cohort.drawn_on_path(case.name)]
             if with_fills and case.name in needed:
                 paths += [cohort.fill_path(case.name), cohort.fill_confidence_path(case.name)]
             if case.name in needed:

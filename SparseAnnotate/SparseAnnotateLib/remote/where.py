@@ -43,6 +43,7 @@ WHERE: dict[str, str | Callable[[Params], str]] = {
     "picture": HERE,
     "draw": HERE,
     "import_drawn": HERE,
+    "accept_image": HERE,
     "fill": _with_models,
     "correct": HERE,
     "plan_training": THERE,

@@ -246,7 +246,7 @@ def _reading_once(
     names = {value: name for name, value in values.items()}
     corrections = corrections_of(segmentation_node, volume_node, values)
     undecided = undecided_of(segmentation_node, volume_node, labels)
-    return SparseAnnotation(labels, ledger, geometry, undecided, names, corrections)
+    return SparseAnnotation(labels, ledger, geometry, undecided, names, corrections, is_own=True)
 
 
 def _where_decided(ledger: Ledger, geometry: VolumeGeometry, names: Iterable[str]) -> dict[str, dict[int, list[int]]]:
@@ -405,6 +405,8 @@ def exporting_case(
         kept = [channel for channel in cohort.channels[1:] if channel not in names]
         array = slicer.util.arrayFromVolume(volume_node)
         yield from cohort.adding_case(name, array, geometry, further=further, kept=kept)
+        # What is drawn in the scene belongs to the image in the scene.
+        cohort.forget_image(name)
         volume_node.SetAttribute(_EXPORTED_ATTRIBUTE, stamp)
     if segmentation_node is not None:
         ledger = stored_ledger(segmentation_node, volume_node)
@@ -412,7 +414,7 @@ def exporting_case(
         if volume_node.GetAttribute(_EXPORTED_DRAWING_ATTRIBUTE) != drawn or cohort.ledger(name) != ledger:
             annotation = yield from _yielding(0.0, reading_annotation(volume_node, segmentation_node, values))
             yield 0.0
-            yield from cohort.saving_annotation(name, annotation)
+            yield from cohort.saving_annotation(name, annotation, slicer.util.arrayFromVolume(volume_node))
             volume_node.SetAttribute(_EXPORTED_DRAWING_ATTRIBUTE, drawn)
         found = corrections_of(segmentation_node, volume_node, values or label_values(segmentation_node))
         yield from _exporting_corrections(cohort, volume_node, found, knows_of_corrections(segmentation_node))
@@ -495,7 +497,7 @@ def _exporting_opened(
         # The grid of the file, whose last digits Slicer may not keep.
         annotation = replace(annotation, geometry=cohort.geometry(opened.case))
         if theirs == ledger:  # otherwise, reading a large volume would be in vain
-            stored = replace(cohort.annotation(opened.case), corrections=None)
+            stored = replace(cohort.annotation(opened.case, on_any_image=True), corrections=None)
             if _is_same(annotation, stored):
                 return None, corrections
         return annotation, corrections

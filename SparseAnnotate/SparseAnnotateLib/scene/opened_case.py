@@ -214,6 +214,14 @@ def require_same_image(volume_node, opened: OpenedCase, cohort: Cohort) -> None:
         )
 
 
+def require_image_drawn_on(volume_node) -> None:
+    """Raise BadInputError when a volume was opened from a case whose image is not the one that was drawn on."""
+    opened = opened_case(volume_node)
+    # A scene may have come here without the cohort folder.
+    if opened is not None and os.path.isdir(opened.folder):
+        Cohort.open(opened.folder).require_images_drawn_on([opened.case])
+
+
 def require_all_structures(
     volume_node, opened: OpenedCase, names: Mapping[str, str], cohort: Cohort, own: Ledger
 ) -> None:

@@ -16,6 +16,7 @@ from ..core import BusyError, Cohort, CohortError, Ledger, SparseAnnotateError, 
 from ..core.applied_segmentation import AppliedSegmentation
 from ..core.case_state import CaseState
 from ..core.corrections import Corrections
+from ..core.drawn_on import changed_images_sentence
 from ..core.images import read_facts, read_labels, read_percent
 from ..core.messages import _
 from ..core.origin import Origin, belongs_to, stale_sentence
@@ -77,9 +78,14 @@ def _opening(cohort: Cohort, case: str, nodes: OpenedNodes) -> Iterator[None]:
     if cohort.image_fingerprint(case) != file:
         raise BusyError(_("The image of the case '{case}' is being replaced. Open it again.").format(case=case))
     yield
+    for _step in cohort.keeping_voxels(case, array):  # saving what is drawn needs not read them then
+        yield
+    change = cohort.image_change(case)
+    if change is not None:
+        nodes.notes.append(changed_images_sentence({case: change}))
     for _attempt in range(_ATTEMPTS):
         state, labels = CaseState.of(cohort, case), cohort.labels
-        annotation, corrections = cohort.annotation(case), cohort.corrections(case)
+        annotation, corrections = cohort.annotation(case, on_any_image=True), cohort.corrections(case)
         if CaseState.of(cohort, case) == state:
             break
     else:

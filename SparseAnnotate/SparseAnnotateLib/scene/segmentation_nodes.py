@@ -298,13 +298,16 @@ def masks_of(segmentation_node, volume_node, region: Box) -> Iterator[tuple[str,
         layers = {segment_id: segmentation.GetSegment(segment_id) for segment_id in segment_ids(segmentation_node)}
         layers = {segment_id: segment.GetRepresentation(BINARY_LABELMAP) for segment_id, segment in layers.items()}
         layers = {segment_id: layer for segment_id, layer in layers.items() if not is_empty_layer(layer)}
+    parts: dict[int, tuple[np.ndarray, Box] | None] = {}  # of a layer, which segments share
     for segment_id, layer in layers.items():
-        segment = segmentation.GetSegment(segment_id)
-        array, starts = aligned_voxels(layer, segmentation_node, volume_node)
-        found = common_part(array, starts, region)
-        if found is not None:
-            inner, box = found
-            yield segment.GetName(), box, array[inner] == segment.GetLabelValue()
+        if id(layer) not in parts:
+            array, starts = aligned_voxels(layer, segmentation_node, volume_node)
+            found = common_part(array, starts, region)
+            parts[id(layer)] = (array[found[0]], found[1]) if found is not None else None
+        part = parts[id(layer)]
+        if part is not None:
+            segment = segmentation.GetSegment(segment_id)
+            yield segment.GetName(), part[1], part[0] == segment.GetLabelValue()
 
 
 def _overlap_sentence(segmentation_node, overlaps: list[Overlap], on_drawn_slices: bool) -> str:

@@ -13,6 +13,8 @@ import numpy as np
 
 from ..core import BadInputError, Cohort, SparseAnnotation, Watch, compare_labels, metrics
 from ..core.applied_segmentation import AppliedSegmentation
+from ..core.atomic_files import require_writable
+from ..core.drawn_on import changed_images_sentence
 from ..core.images import read_facts, read_labels
 from ..core.messages import _, joined, listed
 from ..core.origin import Origin, run_fingerprint, stale_sentence
@@ -105,6 +107,8 @@ def evaluate(request: EvaluateRequest, watch: Watch) -> list[Evaluation]:
         raise BadInputError(_("Compare either the predictions of a run or what was applied, not both."))
     cohort = Cohort.open(request.cohort, request.state)
     cases = _cases(cohort, request)
+    if request.csv is not None:
+        require_writable(Path(request.csv).expanduser())
     run = (
         Origin(run=request.run, run_content=run_fingerprint(cohort.run_folder(request.run)))
         if request.run
@@ -113,7 +117,7 @@ def evaluate(request: EvaluateRequest, watch: Watch) -> list[Evaluation]:
     results, changes = [], {}
     for number, name in enumerate(cases):
         watch.step(number / len(cases), _("measuring '{case}'").format(case=name))
-        path, annotation = _path_of(cohort, request, name), cohort.annotation(name)
+        path, annotation = _path_of(cohort, request, name), cohort.annotation(name, on_any_image=True)
         made = Origin.from_facts(read_facts(path))
         if request.applied:
             made = made.without_annotation()
@@ -125,6 +129,15 @@ def evaluate(request: EvaluateRequest, watch: Watch) -> list[Evaluation]:
             # Figures of an old result refer to the slices that were drawn when it was made.
             annotation = replace(annotation, ledger=made.ledger())
         notes = [] if made.is_known else [_unknown_origin()]
+        if made.run_content and request.run and not run.run_content:
+            notes.append(
+                _(
+                    "The run '{run}' is no longer in the cohort, so it was not checked whether it was trained again "
+                    "after this result was made."
+                ).format(run=request.run)
+            )
+        image_change = cohort.image_change(name)
+        notes += [changed_images_sentence({name: image_change})] if image_change is not None else []
         if request.applied:
             labels = AppliedSegmentation.required(cohort, name).with_drawn(annotation).labels
         else:

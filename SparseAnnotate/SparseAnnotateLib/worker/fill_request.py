@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..core import DEFAULT_DEVICE, BadInputError, CancelledError, Cohort, SparseAnnotateError, Watch
+from ..core.drawn_on import changed_images_sentence
 from ..core.messages import _
 from ..interpolation import DEFAULT_METHOD, TIME_LIMIT, auto_methods
 from .answers import Answers, require_choosing
@@ -77,6 +78,9 @@ def fill(request: FillRequest, watch: Watch) -> list[FillResult]:
     """
     cohort = Cohort.open(request.cohort, request.state)
     names = annotated(cohort, request.cases)
+    changed = cohort.image_changes(names, watch)
+    if len(changed) == len(names):
+        raise BadInputError(changed_images_sentence(changed))
     if len(names) == 1 and not request.run:
         cohort.annotation(names[0]).require_labels(names[0])
     runs = None
@@ -87,7 +91,8 @@ def fill(request: FillRequest, watch: Watch) -> list[FillResult]:
         from ..learning.prediction.predictor import Predictor
 
         runs = RunSources(cohort, Predictor(cohort, request.run, request.device), request.run)
-    answers = Answers(cohort, request, names, runs, watch)
+    # From a case that was drawn on another image nothing is learned for the others.
+    answers = Answers(cohort, request, [name for name in names if name not in changed], runs, watch)
     results, filling = [], answers.watch
     for number, name in enumerate(names):
         filling.step(number / len(names), _("filling '{case}'").format(case=name))
@@ -101,7 +106,7 @@ def fill(request: FillRequest, watch: Watch) -> list[FillResult]:
             # One case that cannot be filled must not stop the others.
             if len(names) == 1:
                 raise
-            annotation = cohort.annotation(name)
+            annotation = cohort.annotation(name, on_any_image=True)
             drawn = len(annotation.ledger.decided)
             warning = _("Not filled: {problem}").format(problem=error.message)
             results.append(FillResult(name, "", "", 0.0, drawn, annotation.density(), warnings=[warning]))

@@ -32,7 +32,8 @@ def learned_cost(cohort: Cohort, ledgers: Mapping[str, Ledger]) -> CostModel | N
         if not timed:
             continue
         try:
-            annotation = cohort.annotation(name)
+            # How long an outline took has nothing to do with the image.
+            annotation = cohort.annotation(name, on_any_image=True)
         except SparseAnnotateError as error:
             _warn_left_out(name, error)
             continue

@@ -8,6 +8,7 @@ from dataclasses import dataclass, fields, replace
 import numpy as np
 
 from ..core import BadInputError, Cohort, Ledger, LedgerEntry, Plane, Watch
+from ..core.atomic_files import require_writable
 from ..core.messages import _
 from ..selection import (
     FEATURES,
@@ -23,6 +24,7 @@ from ..selection import (
     cohort_slice_images,
     drawing_effort,
     recommend_slices,
+    side_by_side,
     with_measured_seconds,
 )
 from .measured_times import learned_cost, readable_ledgers
@@ -78,6 +80,8 @@ def recommend(request: RecommendRequest, watch: Watch) -> list[Recommended]:
     planes = list(dict.fromkeys(request.planes))
     strategy = STRATEGIES.named(request.strategy)
     check_seed(request.seed)
+    if request.picture:
+        require_writable(request.picture)
     uses_models = strategy.asks_models
     compares = strategy.compares_slices and not (uses_models and request.features == NO_FEATURES)
     if compares or not uses_models:
@@ -120,6 +124,7 @@ def picture(request: PictureRequest, watch: Watch) -> str:
     """Write the picture; returns its path."""
     cohort = Cohort.open(request.cohort, request.state)
     names = [case.name for case in cohort.select(request.cases)]
+    require_writable(request.path)
     steps = _Steps(watch, 2)
     volumes = _volumes(cohort, names, request.whole, steps.next())
     found = [e.plane for volume in volumes for e in volume.ledger.entries]
@@ -173,9 +178,7 @@ def cohort_features(
             part = watch.part(place * len(names) + number, len(shared) * len(names), f"'{name}': ")
             pictures.append(cohort_slice_images(cohort, name, planes, watch=part, channel=channel))
         of_channels.append(features.loaded()([p[plane] for p in pictures for plane in planes]))
-    joined = (
-        of_channels[0] if len(shared) == 1 else [np.concatenate(parts, 1) for parts in zip(*of_channels, strict=True)]
-    )
+    joined = of_channels[0] if len(shared) == 1 else side_by_side(of_channels)
     return _by_case(names, planes, joined)
 
 
@@ -185,6 +188,7 @@ def _by_case(names: Sequence[str], planes: Sequence[Plane], flat: list[np.ndarra
 
 
 def _volumes(cohort: Cohort, names: Sequence[str], whole: bool, watch: Watch) -> list[Volume]:
+    cohort.require_images_drawn_on(names, watch)
     position = {case.name: place for place, case in enumerate(cohort.cases)}
     volumes = []
     for number, name in enumerate(names):

@@ -83,8 +83,9 @@ def _case_row(case: CaseReport, results: Mapping[str, str]) -> list[str]:
     if case.problem:
         return [_cell(case.name), f"<td colspan='{7 + len(results)}' class='problem'>{_text(case.problem)}</td>"]
     states = {state.made_by: state for state in case.results}
+    warning = f"<br><small class='problem'>{_text(case.warning)}</small>" if case.warning else ""
     return [
-        _cell(case.name),
+        f"<td>{_text(case.name)}{warning}</td>",
         _cell(" x ".join(map(str, reversed(case.shape)))),
         _cell(" x ".join(f"{mm:.3g}" for mm in reversed(case.spacing))),
         _cell(case.count(SliceState.DRAWN, SliceState.EMPTY)),

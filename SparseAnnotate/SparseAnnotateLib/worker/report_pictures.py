@@ -36,7 +36,9 @@ def case_picture(cohort: Cohort, case: CaseReport) -> str:
     drawn = sorted(entry.index for entry in decided if entry.plane is plane)
     places = drawn or list(range(image.shape[axis]))
     chosen = sorted({places[round(share * (len(places) - 1))] for share in (0.25, 0.5, 0.75)})[:_SLICES]
-    labels = cohort.annotation(case.name).drawn_labels() if drawn else _result(cohort, case, geometry)
+    labels = (
+        cohort.annotation(case.name, on_any_image=True).drawn_labels() if drawn else _result(cohort, case, geometry)
+    )
     low, high = np.percentile(image[slice_layer(axis, chosen[len(chosen) // 2])].astype(np.float32), (1, 99))
     tiles = []
     for index in chosen:
@@ -64,7 +66,8 @@ def _result(cohort: Cohort, case: CaseReport, geometry) -> np.ndarray | None:
         return None
     made_by = current[-1].made_by
     if made_by == APPLIED:
-        return AppliedSegmentation.required(cohort, case.name).with_drawn(cohort.annotation(case.name)).labels
+        annotation = cohort.annotation(case.name, on_any_image=True)
+        return AppliedSegmentation.required(cohort, case.name).with_drawn(annotation).labels
     path = cohort.fill_path(case.name) if made_by == FILL else cohort.prediction_path(made_by, case.name)
     return read_labels(path, geometry)
 

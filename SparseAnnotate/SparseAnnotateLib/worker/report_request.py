@@ -9,7 +9,8 @@ from typing import Any
 
 from ..core import BadInputError, Case, Cohort, Effort, Ledger, Provenance, SliceState, SparseAnnotateError, Watch
 from ..core.applied_segmentation import AppliedSegmentation
-from ..core.atomic_files import written_atomically
+from ..core.atomic_files import require_writable, written_atomically
+from ..core.drawn_on import changed_images_sentence
 from ..core.images import read_facts, read_labels
 from ..core.messages import _
 from ..core.origin import Origin
@@ -62,7 +63,11 @@ class ResultState:
 
 @dataclass(frozen=True)
 class CaseReport:
-    """One case of the report; `problem` says why it cannot be read, '' when it can."""
+    """One case of the report.
+
+    Attributes:
+        problem: why it cannot be read, '' when it can. warning: that its image is not the one that was drawn on.
+    """
 
     name: str
     shape: tuple[int, ...] = ()
@@ -71,6 +76,7 @@ class CaseReport:
     corrections: int = 0
     results: tuple[ResultState, ...] = ()
     problem: str = ""
+    warning: str = ""
 
     def count(self, *states: SliceState) -> int:
         """How many slices are in one of these states."""
@@ -94,7 +100,7 @@ class CohortReport:
 
 @dataclass(frozen=True)
 class Reported:
-    """Where the report is, and what it counts."""
+    """Where the report is, what it counts, and what to read before relying on it."""
 
     path: str
     cases: int
@@ -102,6 +108,7 @@ class Reported:
     to_do: int
     minutes: float
     unreadable: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
 
 
 def report(request: ReportRequest, watch: Watch) -> Reported:
@@ -119,6 +126,7 @@ def report(request: ReportRequest, watch: Watch) -> Reported:
             _("The report is an HTML file: give a path that ends with .html, not '{path}'.").format(path=path)
         )
     cases = [cohort.case(name) for name in request.cases] or list(cohort.cases)
+    require_writable(path)
     found = cohort_report(cohort, cases, watch.part(0, 2, ""))
     wanted = sorted((case for case in found.cases if not case.problem), key=lambda case: not case.ledger.decided)
     pictures, part = {}, watch.part(1, 2, "")
@@ -134,7 +142,8 @@ def report(request: ReportRequest, watch: Watch) -> Reported:
     minutes = sum(case.ledger.seconds for case in found.cases) / 60
     unreadable = [case.name for case in found.cases if case.problem]
     to_do = sum(case.count(SliceState.TODO) for case in found.cases)
-    return Reported(str(path), len(found.cases), drawn, to_do, round(minutes, 1), unreadable)
+    warnings = [case.warning for case in found.cases if case.warning]
+    return Reported(str(path), len(found.cases), drawn, to_do, round(minutes, 1), unreadable, warnings)
 
 
 def cohort_report(cohort: Cohort, cases: list[Case], watch: Watch) -> CohortReport:
@@ -147,8 +156,12 @@ def cohort_report(cohort: Cohort, cases: list[Case], watch: Watch) -> CohortRepo
             ledger.check_fits(geometry, _("The ledger of case '{name}'").format(name=case.name))
             corrections = cohort.corrections(case.name)
             count = len(corrections.strokes) if corrections else 0
+            change = cohort.image_change(case.name)
+            warning = str(changed_images_sentence({case.name: change})) if change is not None else ""
             results = tuple(_results(cohort, case))
-            found.append(CaseReport(case.name, geometry.shape, geometry.spacing, ledger, count, results))
+            found.append(
+                CaseReport(case.name, geometry.shape, geometry.spacing, ledger, count, results, warning=warning)
+            )
             grids.append((ledger, geometry))
         except SparseAnnotateError as error:
             found.append(CaseReport(case.name, problem=str(error.message)))
@@ -176,7 +189,7 @@ def _results(cohort: Cohort, case: Case) -> Iterator[ResultState]:
 
 def _result(cohort: Cohort, case: Case, made_by: str, path: Path) -> ResultState:
     run = None if made_by == FILL else made_by
-    made, annotation = Origin.from_facts(read_facts(path)), cohort.annotation(case.name)
+    made, annotation = Origin.from_facts(read_facts(path)), cohort.annotation(case.name, on_any_image=True)
     change = made.changes(cohort.origin(case.name, annotation, run=run or ""))
     state = ResultState(made_by, made.method, str(change))
     if change:
@@ -203,7 +216,7 @@ def _measured(cohort: Cohort, case: Case, state: ResultState, **what: Any) -> Re
 
 def _applied(cohort: Cohort, case: Case, applied: AppliedSegmentation) -> ResultState:
     """The state of what was applied to a case in Slicer, with what has been drawn since."""
-    annotation = cohort.annotation(case.name)
+    annotation = cohort.annotation(case.name, on_any_image=True)
     now = cohort.origin(case.name, annotation)
     change = applied.origin.without_annotation().changes(now)
     if change:

@@ -21,9 +21,11 @@ from ..core import (
     SparseAnnotation,
     Watch,
 )
+from ..core.drawn_on import changed_images_sentence
 from ..core.messages import _
 from ..core.oracle import drawn_from_reference
 from ..core.voxel_values import unnamed_labels_sentence
+from .accept_image_request import AcceptImageRequest, accept_image
 from .add_channel_request import AddChannelRequest, add_channel
 from .answers import Answers
 from .compare_request import CompareRequest, compare
@@ -202,6 +204,8 @@ def predict_each(
     warn_of_flips(predictor.card, request.run, request.flips)
     drawn = [] if request.model_only else cohort.annotated_cases(among=cases)
     answers, why_not = None, None
+    changed = cohort.image_changes(cases, watch)
+    drawn = [name for name in drawn if name not in changed]
     if drawn:
         by_run = replace(clean_up, largest_component=False, smoothing=0.0)
         like = FillRequest(request.cohort, request.state, tuple(drawn), device=request.device, run=request.run)
@@ -220,6 +224,8 @@ def predict_each(
     for number, name in enumerate(cases):
         part, began = watch.part(number, len(cases), f"'{name}': "), time.monotonic()
         try:
+            if name in changed:
+                raise BadInputError(changed_images_sentence({name: changed[name]}))
             if name in drawn and why_not is not None:
                 raise why_not
             warnings = differences.of(name, predictor.image_facts(name, part))
@@ -263,6 +269,7 @@ METHODS: dict[str, tuple[type, Callable[[Any, Watch], Any]]] = {
     "environment": (EnvironmentRequest, environment),
     "create": (CreateRequest, create),
     "add": (CreateRequest, add),
+    "accept_image": (AcceptImageRequest, accept_image),
     "add_channel": (AddChannelRequest, add_channel),
     "plan": (PlanRequest, plan),
     "recommend": (RecommendRequest, recommend),

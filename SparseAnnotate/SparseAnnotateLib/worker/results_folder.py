@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
-from ..core import BadInputError, FileWriteError, VolumeGeometry
-from ..core.atomic_files import why_not_written
+from ..core import BadInputError, VolumeGeometry
+from ..core.atomic_files import require_writable_folder
 from ..core.case_names import file_stem
 from ..core.image_fingerprint import KeptFingerprint, content_fingerprint, current_fingerprint_of_channels
 from ..core.images import write_image
@@ -107,12 +106,7 @@ class ResultsFolder:
 
     def require_writable(self) -> None:
         """Make the folder. Raises FileWriteError when nothing can be written there."""
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryFile(dir=self.path):
-                pass
-        except OSError as error:
-            raise FileWriteError(why_not_written(self.path, error)) from error
+        require_writable_folder(self.path)
 
     def difference(self, name: str, made: ResultRecord) -> str:
         """Why the existing result of this name is not the one that `made` describes, as a clause; '' when it is.

@@ -174,6 +174,7 @@ def _with_corrections(cohort: Cohort, request: SliceRequest, axis: int, labels: 
     corrections = cohort.corrections(request.case)
     if corrections is None:
         return labels
+    cohort.require_images_drawn_on([request.case])
     if max(stroke.value for stroke in corrections.strokes) > np.iinfo(labels.dtype).max:
         labels = labels.astype(np.uint16)
     layer = slice(request.index, request.index + 1)

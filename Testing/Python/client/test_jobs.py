@@ -8,6 +8,7 @@ import pytest
 
 from SparseAnnotateLib.client import WorkerJobs, jsonrpc
 from SparseAnnotateLib.core import BadInputError, CancelledError, Progress, WorkerError
+from SparseAnnotateLib.core.pieces import Piece
 
 
 class Echo:
@@ -200,3 +201,25 @@ def test_all_jobs_are_stopped_where_they_are_also_when_one_of_them_fails_to_end(
     assert caplog.text.count("the file is open elsewhere") >= len(names)
     office.turn()
     assert office.ended == []
+
+
+def test_a_long_piece_has_a_turn_of_its_own(office, monkeypatch):
+    from SparseAnnotateLib.client import jobs
+
+    monkeypatch.setattr(jobs, "_PIECES_SECONDS", 60.0)
+    done = []
+
+    def steps():
+        for piece in ("short", "shorter"):
+            done.append(piece)
+            yield Progress(0.5, piece)
+        yield Piece.NEXT_IS_LONG
+        done.append("long")
+
+    office.start(None, prepare=steps(), name="apply")
+    office.loop.popleft()()
+    assert done == ["short", "shorter"]
+    assert [progress.message for progress in office.said] == ["shorter"]
+    office.loop.popleft()()
+    assert done[-1] == "long"
+    assert office.jobs.run(None, steps(), lambda found: found) is None

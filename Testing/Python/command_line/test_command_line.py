@@ -297,7 +297,7 @@ def test_ctrl_c_keeps_the_checkpoint_and_the_same_command_resumes(ball_cohort):
     process.send_signal(signal.SIGINT)
     _, error = process.communicate(timeout=600)
     assert process.returncode == 130
-    assert b"resumes from its last checkpoint" in error
+    assert b"The same command resumes training from its last checkpoint" in error
     assert (folder / "3d" / "checkpoint.safetensors").is_file()
     assert len(Cohort.open(ball_cohort.folder).runs()) == 1
 

@@ -337,7 +337,7 @@ def test_sigterm_keeps_finished_results(run, tmp_path):
     process.send_signal(signal.SIGTERM)
     _, error = process.communicate(timeout=300)
     assert process.returncode == 143
-    assert b"Finished results are kept" in error
+    assert b"Finished results are kept; with '--continue', the same command labels the other scans." in error
     done = list(out.glob("*.nrrd"))
     assert 3 <= len(done) < 3000
     for result in done:

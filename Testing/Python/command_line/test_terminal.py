@@ -431,3 +431,24 @@ def test_a_folder_without_rights_is_named(tmp_path, capsys, monkeypatch, argumen
             os.seteuid(0)
         closed.chmod(0o700)
     assert re.search(r"You have no permission to open '.*closed.in.*'\. Change its", capsys.readouterr().err)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["fill", "COHORT"], "Cancelled. Finished results are kept.\n"),
+        (["predict", "COHORT", "--run", "r"], "Cancelled. Finished results are kept.\n"),
+        (["train", "COHORT", "--run", "r"], "Cancelled. The same command resumes training from its last checkpoint.\n"),
+    ],
+)
+def test_what_is_cancelled_says_what_is_left_of_it_alone(ball_cohort, capsys, monkeypatch, arguments, words):
+    from SparseAnnotateLib.core import CancelledError
+    from SparseAnnotateLib.worker import requests
+
+    def cancelled(request, watch):
+        raise CancelledError("Cancelled.")
+
+    method = arguments[0]
+    monkeypatch.setitem(requests.METHODS, method, (requests.METHODS[method][0], cancelled))
+    assert main([str(ball_cohort.folder) if part == "COHORT" else part for part in arguments]) == 130
+    assert capsys.readouterr().err.endswith(words)

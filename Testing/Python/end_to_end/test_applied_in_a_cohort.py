@@ -182,6 +182,7 @@ def test_what_cannot_be_used_is_said_and_the_case_opens_without_it(mrml, logic, 
         beside.unlink()
     else:
         write_image(cohort.image_path("a"), noisy_image(LABELS, 7), GEOMETRY)
+        cohort.accept_image("a")
     (volume,) = logic.openCohort(cohort.folder, cases=["a"])
     assert len(logic.openingNotes()) >= 1
     assert "applied segmentation" in logic.openingNotes()[0] or "a.nrrd" in logic.openingNotes()[0]

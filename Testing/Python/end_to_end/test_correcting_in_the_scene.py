@@ -729,6 +729,30 @@ def test_a_hidden_or_completed_segment_is_corrected_like_any_other(mrml, logic, 
     assert not node.GetDisplayNode().GetSegmentVisibility("ball")
 
 
+@pytest.mark.parametrize("erase", [False, True])
+def test_voxels_of_a_completed_structure_are_corrected_too_and_one_undo_gives_them_back(mrml, logic, drawn, erase):
+    volume, _, node = drawn
+    status = mrml.vtkSlicerSegmentationsModuleLogic
+    segments = [s.GetSegmentation().GetSegment("ball") for s in (node, logic.drawnIn(volume))]
+    for segment in segments:
+        status.SetSegmentStatus(segment, status.Completed)
+    before = shown(mrml, node, volume)
+    inside = np.zeros(before.shape, bool)
+    inside[8, 11:14, 11:14] = True
+    assert (before[inside] == 1).all()
+    logic.panel.begin_correcting(volume, node)
+    # The person says it of this structure, or paints another one over it: neither is held up, or silently left out.
+    painted(mrml, node, volume, inside, "ball" if erase else "box", erase)
+    assert logic.panel.take_strokes(volume, node, 1.0).voxels == 9
+    assert (shown(mrml, node, volume)[inside] == (0 if erase else 2)).all()
+    (stroke,) = logic.corrections(volume).strokes
+    assert (stroke.value, stroke.is_in) == ((1, False) if erase else (2, True))
+    assert [status.GetSegmentStatus(segment) for segment in segments] == [status.Completed] * 2
+    logic.undoCorrection(volume)
+    np.testing.assert_array_equal(shown(mrml, node, volume), before)
+    assert [status.GetSegmentStatus(segment) for segment in segments] == [status.Completed] * 2
+
+
 def test_what_is_painted_outside_the_image_is_no_correction(mrml, logic, drawn):
     volume, _, node = drawn
     before = shown(mrml, node, volume)

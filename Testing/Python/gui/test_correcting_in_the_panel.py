@@ -336,6 +336,32 @@ def test_what_follows_for_long_can_be_cancelled(filled, slow):
     np.testing.assert_array_equal(labels_of(filled, node), before)
 
 
+def test_a_stroke_stays_and_its_answer_comes_when_the_worker_is_killed_in_between(filled, slow):
+    ui, node, logic = filled.ui, filled.panel.result.node, filled.logic
+    ui.correctCheckBox.click()
+    where = begin_stroke(filled, undrawn(filled))
+    first = labels_of(filled, node)
+    ui.fillButton.click()
+    filled.until(lambda: logic.panel.worker_is_asked)
+    logic.session.jobs.clients[0].transport.process.kill()
+    filled.idle()
+    assert "The worker process ended during 'fill'" in filled.message
+    assert logic.panel.is_following(filled.volume)
+    np.testing.assert_array_equal(labels_of(filled, node), first)
+    slow()
+    filled.until(lambda: not logic.panel.is_following(filled.volume))
+    assert filled.panel.result.node is node
+    followed = labels_of(filled, node)
+    assert followed[where].all()
+    assert not np.array_equal(followed, first)
+    (stroke,) = logic.corrections(filled.volume).strokes
+    np.testing.assert_array_equal(stroke.voxels, np.flatnonzero(where))
+    ui.fillButton.click()
+    filled.idle()
+    assert filled.panel.result.node is not node
+    assert labels_of(filled, filled.panel.result.node)[where].all()
+
+
 def test_switching_off_and_closing_the_scene_while_the_rest_follows(filled, slow):
     ui, node = filled.ui, filled.panel.result.node
     ui.correctCheckBox.click()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -24,6 +26,7 @@ from SparseAnnotateLib.interpolation.interpolators.shape import ShapeInterpolato
 from SparseAnnotateLib.interpolation.leave_one_out import rounds
 from SparseAnnotateLib.interpolation.mixing import mixtures
 from SparseAnnotateLib.interpolation.source_failures import SourceFailedError
+from SparseAnnotateLib.interpolation.structure_groups import _left_out_of_all
 from SparseAnnotateLib.worker.fill_request import FillRequest
 
 
@@ -416,6 +419,29 @@ def test_a_method_that_fails_when_two_gaps_are_filled_again_takes_no_part(error)
     after = finished_fill(method, axial(changed, [5, 9, 13, 17]), no_image, {}, previous=before)
     np.testing.assert_array_equal(after.fill.labels, filled(axial(changed, [5, 9, 13, 17])).labels)
     assert any("Filled without 'bad', which failed." in warning for warning in after.warnings)
+
+
+def test_what_failed_stays_left_out_while_gaps_are_filled_again_and_nothing_is_measured_again(monkeypatch):
+    methods = {"shape": interpolator_named("shape"), "bad": Breaking(1, SparseAnnotateError("It was given up."))}
+    auto = AutoInterpolator(methods)
+    done = finished_fill(auto, axial(ball(), [5, 9, 13, 17]), no_image, {})
+    assert list(done.fill.left_out) == ["bad"]
+    monkeypatch.setattr(AutoInterpolator, "measure", lambda *_given: pytest.fail("It was measured again."))
+    changed = ball()
+    for _again in range(2):
+        changed[9] = np.roll(changed[9], 2, 0)
+        now = axial(changed.copy(), [5, 9, 13, 17])
+        done = finished_fill(auto, now, no_image, {}, previous=done)
+        assert done.fill.is_updated
+        np.testing.assert_array_equal(done.fill.labels, filled(now).labels)
+        assert [w for w in done.warnings if "bad" in w] == ["Filled without 'bad', which failed. It was given up."]
+
+
+def test_a_source_is_left_out_of_all_only_where_it_takes_part_in_no_group():
+    """Its notes are told where it does."""
+    annotation = axial(ball(), [5, 9, 13, 17])
+    fills = [replace(filled(annotation), left_out=left) for left in ({"a": "A.", "b": "B."}, {"b": "B."})]
+    assert _left_out_of_all(fills) == {"b": "B."}
 
 
 def test_a_cancellation_is_no_failure_of_a_method():

@@ -7,6 +7,7 @@ from scipy import ndimage
 from small_volumes import ball, noisy_image
 from sparse_fills import annotation_of, axial, bent_tube, blobs, filled
 from SparseAnnotateLib.core import BadInputError, CancelledError, Plane, Watch, metrics
+from SparseAnnotateLib.core.pieces import result_of
 from SparseAnnotateLib.interpolation.interpolators import random_walk
 from SparseAnnotateLib.interpolation.interpolators.random_walk import RandomWalkInterpolator
 from SparseAnnotateLib.interpolation.walk_solving import _unknowns
@@ -164,7 +165,7 @@ def test_the_matrix_of_the_unknowns_is_that_of_their_neighbours(shape):
             one, other = numbers[tuple(place)], numbers[tuple(neighbour)]
             if one >= 0 and other >= 0:
                 expected[one, other] = expected[other, one] = -edge[tuple(place)]
-    np.testing.assert_array_equal(_unknowns(free, edges, diagonal).toarray(), expected)
+    np.testing.assert_array_equal(result_of(_unknowns(free, edges, diagonal)).toarray(), expected)
 
 
 def test_hundreds_of_labels_walk():

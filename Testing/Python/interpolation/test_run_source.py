@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -171,6 +173,24 @@ def test_after_a_change_only_the_gaps_beside_it_are_filled_again_with_the_run():
     )
     assert not more.fill.is_updated
     np.testing.assert_array_equal(more.fill.labels, answer(drawn([*indices, 16, 20, 24]), run(reference())).fill.labels)
+
+
+def test_what_is_to_know_of_a_run_is_not_said_of_one_that_failed():
+    annotation = drawn(range(4, 40, 8))
+    good = replace(run(reference()), notes=("It has learned with few steps.",))
+    assert "It has learned with few steps." in answer(annotation, good).warnings
+
+    class Gone(RunSource):
+        """Its file can no longer be read, once a fill needs more of it than the drawn slices."""
+
+        def chance(self, *_given):
+            raise MemoryError
+
+    gone = Gone(good.name, good.title, good.found, good.values, False, 0.9, good.notes)
+    done = answer(annotation, gone)
+    assert any(warning.startswith("Filled without 'run r', which failed.") for warning in done.warnings)
+    assert good.notes[0] not in done.warnings
+    np.testing.assert_array_equal(done.fill.labels, answer(annotation).fill.labels)
 
 
 def test_a_run_that_no_drawn_slice_can_be_held_against_counts_by_how_it_differs_beside_them():

@@ -159,11 +159,27 @@ def test_what_changed_here_while_a_host_worked_on_it_is_not_overwritten(relay, c
         METHODS["fill"][1](METHODS["fill"][0](str(cohort.folder), method="shape"), Watch())
         return fetch(self, *rest)
 
+    # Also when the result is the same as the one that was here before.
+    cohort.save_annotation("a", SparseAnnotation.from_slices(LABELS, GEOMETRY, Plane.AXIAL, [2, 5, 8, 11, 14]))
+    METHODS["fill"][1](METHODS["fill"][0](str(cohort.folder), method="shape"), Watch())
+    before = cohort.fill_path("a").read_bytes()
+    with pytest.raises(BadInputError, match="The case 'a' was changed here while 'gpu' worked on it"):
+        relay.answer("fill", fill, Watch(), always_there=True)
+    assert cohort.fill_path("a").read_bytes() == before
+
     # A result that was made here meanwhile is not replaced by another one.
     shutil.rmtree(cohort.fill_path("a").parent)
     monkeypatch.setattr(HostFiles, "fetch_parts", filling)
     with pytest.raises(BadInputError, match="2 cases were changed here"):
         relay.answer("fill", fill, Watch(), always_there=True)
+
+
+def test_which_image_was_drawn_on_goes_to_the_host_and_is_no_part_of_what_results_are_made_from(cohort):
+    cohort.forget_image("b")
+    copy = CohortFiles(cohort).copy(["a", "b"], False, (), (), (), Watch())
+    assert "annotations/drawn_on/a.json" in copy.files
+    assert "annotations/drawn_on/b.json" in copy.absent
+    assert str(cohort.drawn_on_path("a")) not in copy.inputs["a"]
 
 
 def test_an_image_that_changes_while_its_header_is_removed_is_read_again(cohort, monkeypatch):

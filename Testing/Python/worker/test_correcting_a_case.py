@@ -135,6 +135,7 @@ def test_a_ball_of_a_radius_in_mm_on_an_anisotropic_grid(cohort):
 def test_without_a_usable_image_the_correction_spreads_evenly_as_the_fill_would_be(cohort, tmp_path):
     image = np.full(SHAPE, np.nan, np.float32)
     write_image(tmp_path / "scan.nrrd", image, GEOMETRY)
+    cohort.accept_image(CASE)
     fill(cohort)
     done = correct(cohort)
     assert "Corrected without using the image" in done.notes[-1]

@@ -15,6 +15,7 @@ from SparseAnnotateLib.command_line.main import main
 from SparseAnnotateLib.core import BadInputError, Cohort, Plane, SparseAnnotation, VolumeGeometry, Watch
 from SparseAnnotateLib.core.images import read_facts, write_image
 from SparseAnnotateLib.core.origin import Origin
+from SparseAnnotateLib.worker import evaluate_request
 from SparseAnnotateLib.worker.evaluate_request import EvaluateRequest, Evaluation, OutOfDateError, evaluate
 from SparseAnnotateLib.worker.fill_request import FillRequest, fill
 from SparseAnnotateLib.worker.plan_requests import AgreementRequest, agreement
@@ -242,12 +243,15 @@ def test_stale_figures_are_shown_and_not_written_to_a_file(ball_cohort, capsys):
     assert not path.exists()
 
 
-def test_a_csv_file_that_cannot_be_written_is_an_error_in_a_sentence(ball_cohort, capsys):
+def test_a_csv_file_that_cannot_be_written_is_an_error_in_a_sentence_before_measuring(ball_cohort, capsys, monkeypatch):
     filled(ball_cohort)
     (ball_cohort.folder.parent / "file").write_text("")
     path = ball_cohort.folder.parent / "file" / "figures.csv"
-    assert main(["evaluate", str(ball_cohort.folder), "--csv", str(path)]) == 1
-    assert "figures.csv' cannot be written" in capsys.readouterr().err
+    # Before hours of measuring.
+    monkeypatch.setattr(evaluate_request, "compare_labels", None)
+    for wrong in (path, ball_cohort.folder):
+        assert main(["evaluate", str(ball_cohort.folder), "--csv", str(wrong)]) == 1
+        assert f"{wrong.name}' cannot be written" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("count", "tables"), [(8, 1), (9, 2), (30, 4)])
@@ -306,6 +310,10 @@ def test_a_prediction_by_a_run_that_was_trained_again_is_refused(ball_cohort):
     (run / "card.json").write_text('{"loss": 2}')
     with pytest.raises(OutOfDateError, match=r"the run 'r' has been trained again\. Predict again"):
         figures(ball_cohort, "r", ("ball_0",))
+    # Of a run that was removed it cannot be known.
+    (run / "card.json").unlink()
+    (note,) = figures(ball_cohort, "r", ("ball_0",))["ball_0"].notes
+    assert note.startswith("The run 'r' is no longer in the cohort")
 
 
 def test_a_result_of_another_program_is_measured_and_this_is_reported(ball_cohort):
@@ -367,6 +375,7 @@ def test_nothing_is_learned_from_a_fill_for_another_image(ball_cohort, tmp_path)
 
     filled(ball_cohort)
     write_image(ball_cohort.image_path("ball_1"), noisy_image(ball(), 9), GEOMETRY)
+    ball_cohort.accept_image("ball_1")
     with pytest.raises(
         BadInputError,
         match=r"case 'ball_1' is out of date: the image has been replaced .*, or has other channels\. Fill it again",

@@ -81,7 +81,8 @@ def test_every_method_can_be_asked_for(ball_cohort, method):
     assert made.changes(ball_cohort.origin(result.case)) == ""
     ball_cohort.use_modalities({"": "CT"})
     change = made.changes(ball_cohort.origin(result.case))
-    assert change == ("what the images are (CT or not) has been changed" if method == "propagation" else "")
+    words = "the images count as CT now (see 'modalities' in 'cohort.json')"
+    assert change == (words if method == "propagation" else "")
 
 
 def test_auto_may_choose_from_learned_filling_too(ball_cohort):
@@ -117,6 +118,7 @@ def with_broken_image(tmp_path) -> Cohort:
     cohort.save_annotation("one", SparseAnnotation.from_slices(labels, geometry, Plane.AXIAL, range(4, 20, 3)))
     image[2, 3, 4] = np.nan
     write_image(cohort.image_path("one"), image, geometry, compress=False)
+    cohort.accept_image("one")
     return cohort
 
 
@@ -166,6 +168,7 @@ def test_one_bad_case_does_not_keep_the_others_from_being_filled(ball_cohort):
     broken = image.copy()
     broken[0, 0, 0] = np.nan
     write_image(ball_cohort.image_path(cases[0]), broken, geometry, compress=False)
+    ball_cohort.accept_image(cases[0])
     bad, good = filled(ball_cohort, method="random_walk")
     assert bad.path == ""
     assert bad.warnings[0].startswith("Not filled: The image")
@@ -228,6 +231,7 @@ def test_the_last_fill_is_not_used_for_another_image_or_choice_or_after_several_
     filled(ball_cohort, **one)
     image, geometry = ball_cohort.image("ball_0")
     write_image(ball_cohort.image_path("ball_0"), image[::-1].copy(), geometry)
+    ball_cohort.accept_image("ball_0")
     filled(ball_cohort, **one)
     assert calls == []
     filled(ball_cohort, **one)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from copy import copy
 from dataclasses import replace
 from types import MappingProxyType
+from typing import TypeVar
 
 import numpy as np
 
@@ -18,6 +20,7 @@ from ..interpolator import (
     IncrementalInterpolator,
     Interpolator,
     InterpolatorEntry,
+    SeesOneChannel,
     auto_methods,
     interpolator_named,
     method_label,
@@ -32,6 +35,7 @@ from ..runs_taking_part import RunsTakingPart
 from ..source_failures import SourceFailedError, failure_message
 
 Sources = dict[str, ChanceSource]
+_T = TypeVar("_T")
 _SLICES_CHANGED = 0.25
 
 
@@ -68,18 +72,32 @@ class AutoInterpolator:
         self._only = only
         # No method has such a name.
         self._runs: dict[str, RunSource] = {run.name: run for run in runs}
+        self._has_seen = False
 
     def with_runs(self, runs: Sequence[RunSource]) -> AutoInterpolator:
         """The same methods and evidence, with runs."""
-        return AutoInterpolator(self._methods, self._evidence, runs)
+        other = copy(self)
+        other._runs = {run.name: run for run in runs}
+        return other
 
     def with_evidence(self, evidence: Sequence[Evidence]) -> AutoInterpolator:
         """The same methods, with evidence that was measured before."""
-        return AutoInterpolator(self._methods, evidence, list(self._runs.values()))
+        other = copy(self)
+        other._evidence = evidence
+        return other
+
+    def seeing(self, annotation: SparseAnnotation, image: np.ndarray | None) -> AutoInterpolator:
+        """See `SeesOneChannel`."""
+        other = copy(self)
+        other._methods = {name: _seeing(method, annotation, image) for name, method in self._methods.items()}
+        other._has_seen = True
+        return other
 
     def finding(self, values: Iterable[int]) -> AutoInterpolator:
         """See `FindsMore`."""
-        return AutoInterpolator(self._methods, self._evidence, list(self._runs.values()), tuple(values))
+        other = copy(self)
+        other._only = tuple(values)
+        return other
 
     def found_elsewhere(self, annotation: SparseAnnotation) -> dict[int, int]:
         """See `FindsMore`; the smallest in the volume first."""
@@ -89,9 +107,9 @@ class AutoInterpolator:
         """See `FindsMore`."""
         return RunsTakingPart(self._runs, annotation).alone(set(values))
 
-    def notes(self, annotation: SparseAnnotation) -> list[str]:
+    def notes(self, annotation: SparseAnnotation, left_out: Collection[str] = ()) -> list[str]:
         """See `FindsMore`."""
-        return RunsTakingPart(self._runs, annotation).notes()
+        return RunsTakingPart(_but(self._runs, left_out), annotation).notes()
 
     def measure(
         self, annotation: SparseAnnotation, image: np.ndarray | None, watch: Watch | None = None
@@ -100,6 +118,8 @@ class AutoInterpolator:
 
         A method that fails takes no part, and is named in the evidence.
         """
+        if not self._has_seen:
+            return self.seeing(annotation, image).measure(annotation, image, watch)
         watch = watch or Watch()
         found: list[Evidence] = []
         groups = annotation.structure_groups()
@@ -118,18 +138,21 @@ class AutoInterpolator:
     ) -> Fill:
         """See `Interpolator.fill`; without an image, methods that need it are left out, as are sources that fail."""
         annotation.require_drawn("the volume")
+        if not self._has_seen:
+            return self.seeing(annotation, image).fill(annotation, image, watch)
         watch = watch or Watch()
         try:
             return self._filled(annotation, image, watch)
         except SourceFailedError as error:
             if error.source not in self._methods and error.source not in self._runs:
                 raise  # there is nothing to leave out
-            methods = {name: method for name, method in self._methods.items() if name != error.source}
-            runs = [run for name, run in self._runs.items() if name != error.source]
-            if not methods:
+            if not _but(self._methods, [error.source]):
                 raise
-            fill = AutoInterpolator(methods, self._evidence, runs, self._only).fill(annotation, image, watch)
-            return replace(fill, warnings=(_without(error.source, error.message), *fill.warnings))
+            fill = self._without([error.source]).fill(annotation, image, watch)
+            sentence = _without(error.source, error.message)
+            return replace(
+                fill, warnings=(sentence, *fill.warnings), left_out={error.source: sentence, **fill.left_out}
+            )
 
     def _filled(self, annotation: SparseAnnotation, image: np.ndarray | None, watch: Watch) -> Fill:
         evidence = self._evidence
@@ -153,6 +176,7 @@ class AutoInterpolator:
             warnings=tuple(dict.fromkeys((*warnings, *fill.warnings))),
             methods=dict.fromkeys(shares, MIXTURE),
             shares=shares,
+            left_out=problems,
             scores=tuple(score for score in known.scores(drawn_here) if score.label not in added),
             measured_on=_slice_count(annotation),
         )
@@ -167,17 +191,19 @@ class AutoInterpolator:
     ) -> Fill:
         """Update a fill after some slices have changed, with the shares of the previous one.
 
-        Everything is measured and filled again where a label is new, a method gives no probabilities, nothing had been
-        measured, or the number of drawn slices has changed by a quarter since.
+        Sources that were left out of it stay so. Everything is measured and filled again, by all of them, where a label
+        is new, a method gives no probabilities, nothing had been measured, or the number of drawn slices has changed by
+        a quarter since.
         """
+        kept = self._without(previous.left_out)
         names = {name for shares in previous.shares.values() for name in shares}
-        soft: Sources = {name: m for name, m in self._usable(image).items() if isinstance(m, ChanceSource)}
-        runs = RunsTakingPart(self._runs, annotation, self._only)
+        soft: Sources = {name: m for name, m in kept._usable(image).items() if isinstance(m, ChanceSource)}
+        runs = RunsTakingPart(kept._runs, annotation, self._only)
         soft |= {**runs.sources(), **runs.beside()}
         added, shown = set(runs.added()), set(annotation.label_values())
         if set(soft) != names or not shown | added <= set(previous.shares):
             return self.fill(annotation, image, watch)
-        if self._runs and set(previous.shares) - shown != added - shown:
+        if kept._runs and set(previous.shares) - shown != added - shown:
             return self.fill(annotation, image, watch)  # what the runs may add has changed
         annotation = _with_room_for(annotation, added)
         if previous.labels.dtype != annotation.labels.dtype:
@@ -195,12 +221,19 @@ class AutoInterpolator:
             return self.fill(annotation, image, watch)
         return replace(
             fill,
+            warnings=tuple(dict.fromkeys((*previous.left_out.values(), *fill.warnings))),
             methods=previous.methods,
             shares=previous.shares,
+            left_out=previous.left_out,
             scores=previous.scores,
             measured_on=before,
             is_updated=True,
         )
+
+    def _without(self, sources: Collection[str]) -> AutoInterpolator:
+        others = copy(self)
+        others._methods, others._runs = _but(self._methods, sources), _but(self._runs, sources)
+        return others
 
     def _mixed(
         self,
@@ -217,7 +250,7 @@ class AutoInterpolator:
 
     def _tried(self, one: Round, annotation: SparseAnnotation, image: np.ndarray | None, watch: Watch) -> Evidence:
         """Leave-one-out of one round by the methods that do not fail, with a sentence for each that failed."""
-        sources, problems = self._sources(one.rest, image, watch.part(0, 2))
+        sources, problems = self._sources(one.rest, image, watch.part(0, 2), whole=annotation)
         while True:
             try:
                 return replace(evidence_of(sources, one, annotation, image, watch.part(1, 2)), failed=problems)
@@ -231,9 +264,11 @@ class AutoInterpolator:
         image: np.ndarray | None,
         watch: Watch,
         failed: Mapping[str, str] = MappingProxyType({}),
+        whole: SparseAnnotation | None = None,
     ) -> tuple[Sources, dict[str, str]]:
         """The methods as sources for an annotation, and a sentence for each that failed.
 
+        `whole`: with the hidden slices, so that the image is learned from along the same axis as for the fill.
         Those in `failed`, with their sentences, failed on all hidden slices: a method may not decide the fill for want
         of any evidence against it, so they are not asked, unless there is no other.
         Raises the last one's error when all fail.
@@ -249,7 +284,7 @@ class AutoInterpolator:
             try:
                 if isinstance(method, ChanceSource):
                     if isinstance(method, LearnsFirst) and image is not None:
-                        method.learn(annotation, image, watch.part(number, len(usable)))
+                        method.learn(whole or annotation, image, watch.part(number, len(usable)))
                     found[name] = method
                 else:
                     found[name] = _LabelSource(method.fill(annotation, image, watch.part(number, len(usable))))
@@ -274,11 +309,24 @@ class AutoInterpolator:
         return usable
 
 
+def _seeing(method: Interpolator, annotation: SparseAnnotation, image: np.ndarray | None) -> Interpolator:
+    if not isinstance(method, SeesOneChannel):
+        return method
+    try:
+        return method.seeing(annotation, image)
+    except (SparseAnnotateError, MemoryError):
+        return method  # it fails again when it is used, and is then left out with a sentence
+
+
 def _without(name: str, problem: str) -> str:
     """A sentence on a source that failed; `name`: of a method, or of a run, as in "run 'first'"."""
     label = method_label(name)
     source = label if "'" in label else f"'{label}'"
     return _("Filled without {source}, which failed. {problem}").format(source=source, problem=problem)
+
+
+def _but(every: Mapping[str, _T], names: Collection[str]) -> dict[str, _T]:
+    return {name: one for name, one in every.items() if name not in names}
 
 
 def _with_room_for(annotation: SparseAnnotation, values: Collection[int]) -> SparseAnnotation:

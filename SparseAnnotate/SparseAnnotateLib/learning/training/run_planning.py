@@ -103,6 +103,7 @@ def _first_plan(
     annotated = set(cohort.annotated_cases()) if not cases else set()
     names = list(cases or (case.name for case in cohort.cases if case.name in annotated))
     undrawn = undrawn_cases if cases else [case.name for case in cohort.cases if case.name not in annotated]
+    cohort.require_images_drawn_on(names, watch)
     return new_plan(cohort, settings or TrainingSettings(), names, undrawn, watch)
 
 
@@ -131,7 +132,7 @@ def _resumed_plan(
         )
     # A run that learns while slices are being drawn goes on with what is drawn now.
     known = {} if plan.is_live else plan.cases
-    changed = [n for n, mark in known.items() if cohort.annotation(n).fingerprint() != mark]
+    changed = [n for n, mark in known.items() if cohort.annotation(n, on_any_image=True).fingerprint() != mark]
     if names and not plan.is_live and set(names) != set(plan.cases):
         raise RunError(
             _(

@@ -1,0 +1,71 @@
+"""The request that lets what was drawn belong to the images that are there now."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ..core import BadInputError, CancelledError, Cohort, SparseAnnotateError, Watch
+from ..core.messages import _
+from .failed_cases import report_failed
+
+_NOT_ACCEPTED = (
+    _("{count} image was not accepted (others accepted: {done}):\n{problems}"),
+    _("{count} images were not accepted (others accepted: {done}):\n{problems}"),
+)
+_MOST_NAMED = 20
+
+
+@dataclass(frozen=True)
+class AcceptImageRequest:
+    """Accept the images of cases whose voxels are not those that were drawn on.
+
+    Attributes:
+        cases: only these; by default all whose image is another one.
+    """
+
+    cohort: str
+    state: str | None = None
+    cases: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class AcceptedImage:
+    """A case whose image was accepted; `change`: how it differs from the one that was drawn on, as a clause."""
+
+    case: str
+    change: str
+
+
+def accept_image(request: AcceptImageRequest, watch: Watch) -> list[AcceptedImage]:
+    """Let what was drawn on cases belong to the images that are there now; returns those whose image was another one.
+
+    Raises BadInputError when an image cannot be read, or lies on another grid, after the others have been accepted.
+    """
+    cohort = Cohort.open(request.cohort, request.state)
+    cases = [case.name for case in cohort.select(request.cases)]
+    drawn = [name for name in cases if cohort.drawn_on_path(name).is_file()]
+    accepted: list[AcceptedImage] = []
+    failed: dict[str, SparseAnnotateError] = {}
+    for number, name in enumerate(drawn):
+        watch.step(number / len(drawn), _("checking the image of '{name}'").format(name=name))
+        try:
+            change = _change(cohort, name)
+            if change:
+                cohort.accept_image(name)
+                accepted.append(AcceptedImage(name, change))
+        except CancelledError:
+            raise
+        except SparseAnnotateError as error:
+            # One image that cannot be accepted must not stop the others.
+            failed[name] = error
+    if failed:
+        report_failed(failed, len(accepted), _NOT_ACCEPTED, _MOST_NAMED, "\n", accepted)
+    return accepted
+
+
+def _change(cohort: Cohort, name: str) -> str:
+    try:
+        change = cohort.image_change(name)
+    except BadInputError:  # the image, of which accepting it tells, or what was kept
+        return _("what was known of the earlier image is damaged")
+    return change.text if change is not None else ""

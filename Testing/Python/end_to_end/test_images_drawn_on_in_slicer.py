@@ -1,0 +1,71 @@
+"""In Slicer, too, an image that is not the one that was drawn on is noticed, and can be accepted."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from small_volumes import ball, noisy_image
+from SparseAnnotateLib import scene
+from SparseAnnotateLib.core import BadInputError, Cohort, Plane, SparseAnnotation, VolumeGeometry
+from SparseAnnotateLib.core.images import write_image
+
+GEOMETRY = VolumeGeometry.from_spacing((24, 28, 32), (2.0, 1.0, 1.0))
+LEFT_HANDED = VolumeGeometry.from_matrix(GEOMETRY.shape, np.diag([-1.0, 1.0, 2.0, 1.0]))
+
+
+@pytest.fixture(params=[GEOMETRY, LEFT_HANDED], ids=["right-handed", "left-handed"])
+def cohort(request, tmp_path):
+    """A cohort with a drawn case."""
+    cohort = Cohort.create(tmp_path / "drawn", "drawn", {1: "ball"})
+    cohort.add_case("a", noisy_image(ball()), request.param)
+    cohort.save_annotation("a", SparseAnnotation.from_slices(ball(), request.param, Plane.AXIAL, (6, 10, 14)))
+    return cohort
+
+
+def replace_image(cohort):
+    write_image(cohort.image_path("a"), noisy_image(ball(), 5), cohort.geometry("a"))
+
+
+def test_a_case_on_another_image_opens_with_a_warning_and_is_not_filled_until_a_slice_is_marked(logic, cohort):
+    replace_image(cohort)
+    (volume,) = logic.openCohort(cohort.folder, cases=["a"])
+    (note,) = logic.openingNotes()
+    assert note.startswith("The image of case 'a' is not the one that was drawn on: its voxels have other values.")
+    shown = scene.annotation_of(volume, logic.drawnIn(volume), {"ball": 1}).drawn_labels()
+    np.testing.assert_array_equal(shown, cohort.annotation("a", on_any_image=True).drawn_labels())
+    with pytest.raises(BadInputError, match="not the one that was drawn on"):
+        logic.fillBetweenSlices(volume, "shape")
+    assert cohort.image_change("a") is not None
+    logic.markDrawn(volume, "axial", 10)
+    assert cohort.image_change("a") is None
+    assert logic.fillBetweenSlices(volume, "shape") is not None
+
+
+def test_a_case_on_the_same_image_opens_without_a_word_and_saving_does_not_read_the_image(logic, cohort, monkeypatch):
+    (volume,) = logic.openCohort(cohort.folder, cases=["a"])
+    assert logic.openingNotes() == ()
+    cohort.forget_image("a")
+    monkeypatch.setattr(Cohort, "image", None)
+    logic.markEmpty(volume, "axial", 1)
+    monkeypatch.undo()
+    assert cohort.drawn_on_path("a").is_file()
+    replace_image(cohort)
+    assert cohort.image_change("a") is not None
+
+
+def test_what_is_drawn_in_a_scene_belongs_to_the_image_in_the_scene(mrml, logic, drawn, tmp_path, monkeypatch):
+    volume, cohort, values = drawn[0], Cohort.create(tmp_path / "exported", "exported"), {"ball": 1, "box": 2}
+    # The voxels are at hand: neither writing reads them from the file.
+    monkeypatch.setattr(Cohort, "image", None)
+    list(scene.exporting_case(cohort, volume, logic.drawnIn(volume), values))
+    (case,) = cohort.annotated_cases()
+    before = cohort.drawn_on_path(case).read_bytes()
+    mrml.util.updateVolumeFromArray(volume, mrml.util.arrayFromVolume(volume) + 1)
+    list(scene.exporting_case(cohort, volume, logic.drawnIn(volume), values))
+    monkeypatch.undo()
+    assert cohort.drawn_on_path(case).read_bytes() != before
+    assert cohort.annotation(case).ledger.decided
+    write_image(cohort.image_path(case), noisy_image(ball(), 9), cohort.geometry(case))
+    with pytest.raises(BadInputError, match="not the one that was drawn on"):
+        cohort.annotation(case)

@@ -1,0 +1,154 @@
+"""Every request says that an image is not the one that was drawn on; those that would use the drawing refuse it."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from small_volumes import QUICK_TRAINING, ball, noisy_image
+from SparseAnnotateLib.command_line.main import main
+from SparseAnnotateLib.core import BadInputError, VolumeGeometry, Watch
+from SparseAnnotateLib.core.images import read_image, write_image
+from SparseAnnotateLib.runs import TrainingSettings
+from SparseAnnotateLib.selection import Budget
+from SparseAnnotateLib.worker import requests
+from SparseAnnotateLib.worker.accept_image_request import AcceptedImage, AcceptImageRequest
+from SparseAnnotateLib.worker.evaluate_request import EvaluateRequest
+from SparseAnnotateLib.worker.fill_request import FillRequest
+from SparseAnnotateLib.worker.report_request import ReportRequest
+from SparseAnnotateLib.worker.requests import METHODS, PredictRequest
+from SparseAnnotateLib.worker.train_request import TrainRequest
+
+SETTINGS = TrainingSettings(recipe="3d", **{**QUICK_TRAINING, "iterations": 2})
+NOT_THE_ONE = r"case 'ball_0' is not the one that was drawn on: its voxels have other values\..*accept-image"
+
+
+def replace_image(cohort, name):
+    path = cohort.image_path(name)
+    array, geometry = read_image(path)
+    write_image(path, array + 1, geometry)
+
+
+@pytest.fixture
+def replaced(ball_cohort):
+    replace_image(ball_cohort, "ball_0")
+    return ball_cohort
+
+
+def ask(cohort, method, **fields):
+    kind, function = METHODS[method]
+    return function(kind(cohort=str(cohort.folder), **fields), Watch())
+
+
+@pytest.mark.parametrize(
+    ("method", "fields"),
+    [
+        ("fill", {"cases": ("ball_0",)}),
+        ("correct", {"case": "ball_0", "structure": "shell", "at": (16.0, 14.0, 9.0)}),
+        ("recommend", {"budget": Budget(total=3)}),
+        ("picture", {"path": "never.png"}),
+        ("plan_training", {"settings": SETTINGS}),
+        ("train", {"run": "r", "settings": SETTINGS}),
+        ("train", {"run": "r", "settings": SETTINGS, "live": True}),
+        ("export_nnunet", {"folder": "Dataset501_balls"}),
+    ],
+)
+def test_what_would_use_the_drawing_is_refused_and_nothing_is_written(replaced, method, fields, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    before = {path: path.read_bytes() for path in replaced.folder.rglob("*") if path.is_file()}
+    with pytest.raises(BadInputError, match=NOT_THE_ONE):
+        ask(replaced, method, **fields)
+    after = [path for path in replaced.folder.rglob("*") if path.is_file() and "cache" not in path.parts]
+    assert {path: path.read_bytes() for path in after if path.name != ".lock"} == {
+        path: content for path, content in before.items() if "cache" not in path.parts and path.name != ".lock"
+    }
+
+
+def test_the_other_cases_are_filled_and_nothing_is_learned_from_this_one(replaced):
+    bad, good = requests.fill(FillRequest(str(replaced.folder)), Watch())
+    assert (bad.case, bad.path) == ("ball_0", "")
+    assert "not the one that was drawn on" in bad.warnings[0]
+    assert good.case == "ball_1"
+    assert read_image(good.path)[0].any()
+    (alone,) = requests.fill(FillRequest(str(replaced.folder), cases=("ball_1",)), Watch())
+    assert good.labels == alone.labels
+
+
+def test_when_all_images_were_replaced_the_fill_names_them_all(replaced):
+    replace_image(replaced, "ball_1")
+    with pytest.raises(BadInputError, match=r"images of 2 cases are not those .* 'ball_0' \(.*'ball_1' \("):
+        requests.fill(FillRequest(str(replaced.folder)), Watch())
+
+
+def test_a_run_labels_the_other_cases_and_the_drawing_enters_no_prediction(ball_cohort, capsys):
+    requests.train(TrainRequest(cohort=str(ball_cohort.folder), run="r", settings=SETTINGS), Watch())
+    geometry = ball_cohort.geometry("ball_0")
+    ball_cohort.add_case("undrawn", noisy_image(ball(), 3), geometry)
+    replace_image(ball_cohort, "ball_0")
+    for model_only in (False, True):
+        results, failed = requests.predict_each(
+            PredictRequest(cohort=str(ball_cohort.folder), run="r", device="cpu", model_only=model_only), Watch()
+        )
+        assert [result.case for result in results] == ["ball_1", "undrawn"]
+        assert list(failed) == ["ball_0"]
+        assert "not the one that was drawn on" in failed["ball_0"].message
+    assert not ball_cohort.prediction_path("r", "ball_0").is_file()
+
+
+def test_evaluating_and_reporting_warn(ball_cohort, tmp_path, capsys):
+    replace_image(ball_cohort, "ball_0")
+    write_image(ball_cohort.fill_path("ball_0"), ball(), ball_cohort.geometry("ball_0"))
+    (figures,) = requests.evaluate(EvaluateRequest(str(ball_cohort.folder), cases=("ball_0",)), Watch())
+    assert any("not the one that was drawn on" in note for note in figures.notes)
+    path = tmp_path / "report.html"
+    reported = requests.report(ReportRequest(str(ball_cohort.folder), str(path), pictures=1), Watch())
+    (warning,) = reported.warnings
+    assert "'ball_0' is not the one that was drawn on" in warning
+    assert reported.unreadable == []
+    assert path.read_text().count("is not the one that was drawn on") == 1
+    assert main(["report", str(ball_cohort.folder), "--out", str(path), "--quiet"]) == 0
+    assert "is not the one that was drawn on" in " ".join(capsys.readouterr().out.split())
+
+
+def test_slices_drawn_elsewhere_are_not_added_to_slices_of_another_image(replaced, tmp_path, capsys):
+    mask = tmp_path / "ball_0.nrrd"
+    write_image(mask, ball(), replaced.geometry("ball_0"))
+    before = replaced.ledger("ball_0")
+    assert main(["import-drawn", str(replaced.folder), str(mask), "--slices", "12", "--replace"]) == 1
+    assert "not the one that was drawn on" in capsys.readouterr().err
+    assert replaced.ledger("ball_0") == before
+    assert main(["accept-image", str(replaced.folder)]) == 0
+    assert main(["import-drawn", str(replaced.folder), str(mask), "--slices", "12", "--replace"]) == 0
+    assert requests.fill(FillRequest(str(replaced.folder), cases=("ball_0",)), Watch())[0].path
+
+
+def test_images_are_accepted_in_one_command(replaced, capsys):
+    assert main(["accept-image", str(replaced.folder), "--cases", "ball_1"]) == 0
+    assert "No image differs from the one that was drawn on." in capsys.readouterr().out
+    replace_image(replaced, "ball_1")
+    assert main(["accept-image", str(replaced.folder), "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert rows == [{"case": f"ball_{n}", "change": "its voxels have other values"} for n in range(2)]
+    assert all(result.path for result in requests.fill(FillRequest(str(replaced.folder)), Watch()))
+
+
+def test_an_image_that_cannot_be_accepted_is_named_and_the_others_are_accepted(replaced, capsys):
+    smaller = VolumeGeometry.from_spacing((5, 28, 32))
+    write_image(replaced.image_path("ball_1"), np.zeros(smaller.shape, np.int16), smaller)
+    assert main(["accept-image", str(replaced.folder)]) == 1
+    shown = capsys.readouterr()
+    assert "1 image was not accepted (others accepted: 1)" in shown.err
+    assert "'ball_1': The image of case 'ball_1' is not the one that was drawn on: its size" in shown.err
+    assert "ball_0" in shown.out
+    assert replaced.image_change("ball_0") is None
+
+
+def test_what_is_known_of_an_image_and_damaged_is_replaced_by_accepting_it(ball_cohort):
+    ball_cohort.drawn_on_path("ball_0").write_text("{")
+    with pytest.raises(BadInputError, match=r"drawn_on"):
+        requests.fill(FillRequest(str(ball_cohort.folder), cases=("ball_0",)), Watch())
+    found = requests.accept_image(AcceptImageRequest(str(ball_cohort.folder)), Watch())
+    assert found == [AcceptedImage("ball_0", "what was known of the earlier image is damaged")]
+    assert requests.fill(FillRequest(str(ball_cohort.folder), cases=("ball_0",)), Watch())[0].path
