@@ -63,7 +63,7 @@ from .images import channel_count, read_geometry, read_image, read_labels
 from .ledger import Ledger, LedgerEntry
 from .messages import _, counted, listed
 from .modalities import check_modalities, modalities_by_name
-from .origin import Origin, run_fingerprint
+from .origin import Origin, run_fingerprint, scale_of
 from .permissions import forbidden_files_named
 from .slab_writing import written_in_slabs
 from .strict_json import read_json, write_json
@@ -481,7 +481,11 @@ class Cohort(CohortDrawnOn):
         Args:
             channels: of these channels, as far as the case has them; none: of its first image; by default of all.
         """
-        marks: list[tuple[str, str]] = []
+        return joined_fingerprint(list(self.image_marks(name, channels).items()))
+
+    def image_marks(self, name: str, channels: Sequence[str] | None = None) -> dict[str, str]:
+        """The `image_fingerprint` of each channel of a case alone; a 4D file's of each that it holds."""
+        marks: dict[str, str] = {}
         with self._naming(_("The image of case '{name}'").format(name=name)):
             paths = self.channel_paths(name)
             wanted = paths if channels is None else channels or list(paths)[:1]
@@ -490,8 +494,8 @@ class Cohort(CohortDrawnOn):
                     continue
                 is_further = place > 0 and not self.case(name).is_4d
                 memo = self.marks_path(name, channel if is_further else "")
-                marks.append((channel, image_fingerprint(path, memo)))
-        return joined_fingerprint(marks)
+                marks[channel] = image_fingerprint(path, memo)
+        return marks
 
     def has_reference(self, name: str) -> bool:
         return self.case(name).reference is not None
@@ -683,9 +687,8 @@ class Cohort(CohortDrawnOn):
         annotation = self.annotation(name) if annotation is None else annotation
         content = run_fingerprint(self.run_folder(run)) if run else ""
         found = Origin.of(annotation, self.image_fingerprint(name), method, run, content)
-        scales = ["Hounsfield units" if self.is_ct() else "each image"]
-        scales += [f"{channel}: Hounsfield units" for channel in self.channels[1:] if self.is_ct(channel)]
-        return replace(found, scale=", ".join(scales))
+        channels = self.channels or ("",)
+        return replace(found, scale=scale_of([one for one in channels if self.is_ct(one)], channels[0]))
 
     def locked(self, purpose: str) -> FolderLock:
         """Lock for a short change of the cohort's files; another process waits, then gets an error that names it."""

@@ -5,14 +5,14 @@ from __future__ import annotations
 import logging
 import os
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .dicom_packages import require_dicom_packages
 from .errors import BadInputError
-from .messages import _
+from .messages import _, capitalized
 from .progress import Watch
 
 if TYPE_CHECKING:
@@ -98,8 +98,12 @@ def quietly() -> Iterator[None]:
 
 
 @contextmanager
-def opened(path: str | Path, tags: Sequence[str] | None = None, with_voxels: bool = False) -> Iterator[Dataset]:
+def opened(
+    path: str | Path, tags: Sequence[str] | None = None, with_voxels: bool = False, shown: str = ""
+) -> Iterator[Dataset]:
     """A DICOM file, read by pydicom with all elements, or some; `bytes_left` is the size of its rest, the voxels.
+
+    `shown`: the file for messages; '': as `shown_file` calls it.
 
     Raises BadInputError when it is damaged.
     """
@@ -116,7 +120,7 @@ def opened(path: str | Path, tags: Sequence[str] | None = None, with_voxels: boo
         except OSError as error:
             raise _unreadable(path, error) from error
         except (InvalidDicomError, EOFError, ValueError, KeyError, NotImplementedError, AttributeError) as error:
-            raise damaged(path) from error
+            raise damaged(path, shown) from error
         if not hasattr(dataset, "file_meta"):
             dataset.file_meta = pydicom.dataset.FileMetaDataset()
         yield dataset
@@ -159,9 +163,13 @@ def whole_number(dataset: Any, keyword: str) -> int:
         return 0
 
 
-def damaged(path: str | Path) -> BadInputError:
+def damaged(path: str | Path, shown: str = "", beside: Collection[str] | None = None) -> BadInputError:
+    """What is wrong with a damaged file. `shown`: as for `opened`; `beside`: as for `shown_file`."""
+    from .dicom_paths import shown_file  # here, because it reads files, too
+
+    shown = shown or shown_file(path, beside=beside)
     return BadInputError(
-        _("The DICOM file '{path}' is damaged: its header is incomplete. Copy it again.").format(path=path)
+        _("{file} is damaged: its header is incomplete. Copy it again.").format(file=capitalized(shown))
     )
 
 

@@ -6,15 +6,17 @@ see `DicomHeader.names_patient`.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from .dicom_files import damaged, group_of, has_mark, numbers_of, opened, value_of, whole_number
+from .dicom_paths import IDENTIFIERS, NAMES, patient_of
 from .dicom_rescaling import has_rescaling, rescaling_of, unusable_rescaling
 from .errors import BadInputError
 from .messages import _
-from .patient_names import names_one_of, words_of_patient
+from .patient_names import names_one_of
 from .progress import Watch
 
 DICOMDIR_CLASS = "1.2.840.10008.1.3.10"
@@ -36,8 +38,6 @@ _VARIANTS = {
 }
 VARIANTS = tuple(str(name) for name in _VARIANTS.values())
 """Names of what distinguishes images at the same place, the first ones first."""
-_NAMES = ("PatientName", "PatientBirthName", "OtherPatientNames")
-_IDENTIFIERS = ("OtherPatientIDs", "PatientBirthDate", "AccessionNumber", "StudyID")
 _TAGS = [
     "SpecificCharacterSet",
     "SOPClassUID",
@@ -48,9 +48,9 @@ _TAGS = [
     "Modality",
     "SeriesDescription",
     "SeriesNumber",
-    *_NAMES,
+    *NAMES,
     "PatientID",
-    *_IDENTIFIERS,
+    *IDENTIFIERS,
     "Rows",
     "Columns",
     "NumberOfFrames",
@@ -157,15 +157,22 @@ def read_headers(paths: Sequence[str], watch: Watch) -> list[DicomHeader]:
 
 def readable_headers(paths: Sequence[str], watch: Watch) -> tuple[list[DicomHeader], dict[str, BadInputError]]:
     """The headers of files, and by path what is wrong with damaged ones; what is no DICOM file is in neither."""
-    headers, damages = [], {}
+    headers, damages = [], []
     for number, path in enumerate(paths):
         watch.step(number / len(paths), _("reading DICOM headers"))
         try:
-            headers.append(read_header(path))
-        except BadInputError as error:
+            headers.append(read_header(path, path))
+        except BadInputError:
             if has_mark(path) or _element(path, "SOPClassUID"):
-                damages[path] = error
-    return headers, damages
+                damages.append(path)
+    return headers, {path: damaged(path, beside=_patients_beside(path, headers)) for path in damages}
+
+
+def _patients_beside(path: str, headers: Sequence[DicomHeader]) -> frozenset[str] | None:
+    """Words of the patients of other files in a file's folder; None without such files."""
+    folder = os.path.dirname(os.path.abspath(path))
+    found = [one.patient for one in headers if os.path.dirname(os.path.abspath(one.path)) == folder]
+    return frozenset().union(*found) if found else None
 
 
 def series_of_damaged(path: str) -> str:
@@ -175,16 +182,16 @@ def series_of_damaged(path: str) -> str:
 
 def _element(path: str, keyword: str) -> str:
     try:
-        with opened(path, [keyword]) as dataset:
+        with opened(path, [keyword], shown=path) as dataset:
             return value_of(dataset, keyword)
     except BadInputError:
         return ""
 
 
-def read_header(path: str) -> DicomHeader:
-    """The header of one file. Raises BadInputError when it is damaged."""
-    with opened(path, _TAGS) as dataset:
-        _require_whole_header(dataset, path)
+def read_header(path: str, shown: str = "") -> DicomHeader:
+    """The header of one file, `shown` as for `opened`. Raises BadInputError when it is damaged."""
+    with opened(path, _TAGS, shown=shown) as dataset:
+        _require_whole_header(dataset, path, shown)
         sop_uid = value_of(dataset, "SOPInstanceUID")
         slices = tuple(_slices(dataset, path, sop_uid))
         return DicomHeader(
@@ -203,11 +210,7 @@ def read_header(path: str) -> DicomHeader:
             voxel_bytes=dataset.bytes_left,
             slices=slices,
             problem=_problem(dataset, slices),
-            patient=words_of_patient(
-                [value_of(dataset, keyword) for keyword in _NAMES],
-                value_of(dataset, "PatientID"),
-                [value_of(dataset, keyword) for keyword in _IDENTIFIERS],
-            ),
+            patient=patient_of(dataset),
             patient_id=value_of(dataset, "PatientID"),
         )
 
@@ -280,7 +283,7 @@ def _is_color(dataset: Any) -> bool:
     return samples != 1 or kind == "PALETTE COLOR"
 
 
-def _require_whole_header(dataset: Any, path: str) -> None:
+def _require_whole_header(dataset: Any, path: str, shown: str) -> None:
     """Raise BadInputError when a header ends too early: pydicom reads what there is."""
     sop_class = value_of(dataset, "SOPClassUID") or value_of(dataset.file_meta, "MediaStorageSOPClassUID")
     if sop_class == DICOMDIR_CLASS:
@@ -289,7 +292,7 @@ def _require_whole_header(dataset: Any, path: str) -> None:
     is_image = sop_class in SEGMENTATION_CLASSES or _name_of(sop_class).endswith("Image Storage")
     needed = ("SOPInstanceUID", *(("SeriesInstanceUID", "Rows", "Columns") if is_image else ()))
     if not all(value_of(dataset, keyword) for keyword in needed):
-        raise damaged(path)
+        raise damaged(path, shown)
 
 
 def _name_of(uid: str) -> str:

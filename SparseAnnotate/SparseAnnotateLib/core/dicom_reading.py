@@ -12,10 +12,11 @@ import numpy as np
 from .dicom_codes import Code, StructureCodes
 from .dicom_files import group_of, is_dicom_file, numbers_of, opened, value_of, whole_number
 from .dicom_headers import SEGMENTATION_CLASSES
+from .dicom_paths import patient_of, shown_file
 from .dicom_writing import LONGEST_LABEL
 from .errors import BadInputError
 from .geometry import VolumeGeometry
-from .messages import _, listed
+from .messages import _, capitalized, listed
 
 _SAME_PLACE_VOXELS = 0.05  # as `dicom_series`: headers round positions
 _LPS_TO_RAS = np.array([-1.0, -1.0, 1.0])
@@ -29,6 +30,7 @@ class SegmentationFile:
         series_uids: of the series that it refers to. frame_of_reference_uid: '' where there is none.
         names, codes: of each segment number.
         images: that it refers to: SOP instance UID, and number in the file, 0 for the whole file.
+        shown: the file for messages, see `shown_file`.
     """
 
     path: str
@@ -37,6 +39,7 @@ class SegmentationFile:
     names: dict[int, str]
     codes: dict[int, StructureCodes]
     images: frozenset[tuple[str, int]] = frozenset()
+    shown: str = ""
 
     def is_of(self, images: Iterable[tuple[str, int]]) -> bool:
         """Whether it refers to images, and to these only, of which each is a SOP instance UID and a number as above."""
@@ -55,23 +58,23 @@ def is_segmentation_file(path: str | Path) -> bool:
 def read_segmentation_header(path: str | Path) -> SegmentationFile:
     """Raises BadInputError when the file is damaged, or names no segments."""
     with opened(path) as dataset:
+        shown = shown_file(path, patient_of(dataset), kind=_("DICOM SEG"))
         if value_of(dataset, "SegmentationType") == "FRACTIONAL":
             raise BadInputError(
-                _(
-                    "'{path}' is a fractional DICOM SEG (probabilities), not a label map. Convert it to a binary one "
-                    "first."
-                ).format(path=path)
+                _("{file} is fractional (probabilities), not a label map. Convert it to a binary one first.").format(
+                    file=capitalized(shown)
+                )
             )
         segments = list(dataset.get("SegmentSequence") or [])
         names = {int(value_of(one, "SegmentNumber") or 0): _name(one) for one in segments}
         names.pop(0, None)
         if not names:
-            raise BadInputError(_("The DICOM SEG '{path}' has no segments.").format(path=path))
+            raise BadInputError(_("{file} has no segments.").format(file=capitalized(shown)))
         twice = sorted({name for name in names.values() if list(names.values()).count(name) > 1})
         if twice:
             raise BadInputError(
-                _("The DICOM SEG '{path}' has several segments named {names}. Rename them first.").format(
-                    path=path, names=listed([f"'{name}'" for name in twice], 3)
+                _("{file} has several segments named {names}. Rename them first.").format(
+                    file=capitalized(shown), names=listed([f"'{name}'" for name in twice], 3)
                 )
             )
         codes = {int(value_of(one, "SegmentNumber") or 0): _codes(one) for one in segments}
@@ -83,6 +86,7 @@ def read_segmentation_header(path: str | Path) -> SegmentationFile:
             names,
             {number: found for number, found in codes.items() if found is not None},
             _images(dataset),
+            shown,
         )
 
 
@@ -114,40 +118,40 @@ def read_segmentation(file: SegmentationFile, geometry: VolumeGeometry, frame_of
     if own and frame_of_reference_uid and own != frame_of_reference_uid:
         raise BadInputError(
             _(
-                "The DICOM SEG '{path}' lies in another frame of reference than the image, so its place in the image "
+                "{file} lies in another frame of reference than the image, so its place in the image "
                 "is not known. Register the two images first, or take the segmentation of this series."
-            ).format(path=file.path)
+            ).format(file=capitalized(file.shown))
         )
     labels = np.zeros(geometry.shape, dtype=np.uint8 if max(file.names) < 256 else np.uint16)
     overlaps: dict[tuple[int, int], int] = {}
     read: set[tuple[int, tuple[float, ...]]] = set()
-    with opened(file.path, with_voxels=True) as dataset:
+    with opened(file.path, with_voxels=True, shown=file.shown) as dataset:
         groups = list(dataset.get("PerFrameFunctionalGroupsSequence") or [])
         shared = (dataset.get("SharedFunctionalGroupsSequence") or [None])[0]
         is_label_map = value_of(dataset, "SegmentationType") == "LABELMAP"
         if len(groups) != max(1, whole_number(dataset, "NumberOfFrames")):
             raise BadInputError(
-                _("The DICOM SEG '{path}' is damaged: it does not describe each of its frames. Copy it again.").format(
-                    path=file.path
+                _("{file} is damaged: it does not describe each of its frames. Copy it again.").format(
+                    file=capitalized(file.shown)
                 )
             )
-        for frame, values in zip(groups, _frames(dataset, file.path), strict=True):
-            part = _part_of(labels, frame, shared, values.shape, geometry, file.path)
+        for frame, values in zip(groups, _frames(dataset, file.shown), strict=True):
+            part = _part_of(labels, frame, shared, values.shape, geometry, file.shown)
             place = numbers_of(group_of(frame, shared, "PlanePositionSequence"), "ImagePositionPatient")
             for segment in _segments(frame, shared, values, is_label_map):
                 if (segment, place) in read:
                     raise BadInputError(
                         _(
-                            "The DICOM SEG '{path}' has two frames of segment {number} at the same place, as of "
+                            "{file} has two frames of segment {number} at the same place, as of "
                             "several time points. Give a segmentation of one of them."
-                        ).format(path=file.path, number=segment)
+                        ).format(file=capitalized(file.shown), number=segment)
                     )
                 read.add((segment, place))
                 mask = values == segment if is_label_map else values > 0
                 if segment not in file.names:
                     raise BadInputError(
-                        _("The DICOM SEG '{path}' has voxels of a segment {number} that it does not describe.").format(
-                            path=file.path, number=segment
+                        _("{file} has voxels of a segment {number} that it does not describe.").format(
+                            file=capitalized(file.shown), number=segment
                         )
                     )
                 clash = mask & (part > 0) & (part != segment)
@@ -160,7 +164,7 @@ def read_segmentation(file: SegmentationFile, geometry: VolumeGeometry, frame_of
     return labels
 
 
-def _frames(dataset: Any, path: str) -> Any:
+def _frames(dataset: Any, shown: str) -> Any:
     from pydicom.pixels import iter_pixels
 
     syntax = getattr(dataset.file_meta, "TransferSyntaxUID", None)
@@ -171,9 +175,7 @@ def _frames(dataset: Any, path: str) -> Any:
             yield next(frames)
     except Exception as error:  # decoders raise whatever they like
         raise BadInputError(
-            _("The voxels of the DICOM SEG '{path}' cannot be read: it is damaged or cut off. Copy it again.").format(
-                path=path
-            )
+            _("The voxels of {file} cannot be read: it is damaged or cut off. Copy it again.").format(file=shown)
         ) from error
 
 
@@ -195,7 +197,7 @@ def _segments(frame: Any, shared: Any, values: np.ndarray, is_label_map: bool) -
 
 
 def _part_of(
-    labels: np.ndarray, frame: Any, shared: Any, size: tuple[int, ...], geometry: VolumeGeometry, path: str
+    labels: np.ndarray, frame: Any, shared: Any, size: tuple[int, ...], geometry: VolumeGeometry, shown: str
 ) -> np.ndarray:
     """View of the labels, (rows, columns), where a frame lies."""
     position, orientation, spacing = (
@@ -207,7 +209,7 @@ def _part_of(
         )
     )
     if (len(position), len(orientation), len(spacing)) != (3, 6, 2):
-        raise BadInputError(_("The DICOM SEG '{path}' does not tell where its frames lie.").format(path=path))
+        raise BadInputError(_("{file} does not tell where its frames lie.").format(file=capitalized(shown)))
     to_ijk = np.linalg.inv(geometry.matrix)
     start = (to_ijk @ np.append(position * _LPS_TO_RAS, 1.0))[:3]
     column_step = to_ijk[:3, :3] @ (orientation[:3] * _LPS_TO_RAS * spacing[1])
@@ -222,12 +224,12 @@ def _part_of(
     if not is_turned or np.abs(far - near).max() > _SAME_PLACE_VOXELS:
         raise BadInputError(
             _(
-                "The DICOM SEG '{path}' does not lie on the grid of the image. Resample it to the image first, with "
+                "{file} does not lie on the grid of the image. Resample it to the image first, with "
                 "nearest-neighbor interpolation."
-            ).format(path=path)
+            ).format(file=capitalized(shown))
         )
     if (np.minimum(steps[0], last) < 0).any() or (np.maximum(steps[0], last) >= shape).any():
-        raise BadInputError(_("The DICOM SEG '{path}' reaches beyond the image.").format(path=path))
+        raise BadInputError(_("{file} reaches beyond the image.").format(file=capitalized(shown)))
     index: list[int | slice] = [int(n) for n in steps[0][::-1]]
     axes = [2 - int(np.abs(step).argmax()) for step in steps[1:]]
     for axis, step, count in zip(axes, steps[1:], size, strict=True):
@@ -244,9 +246,9 @@ def _overlap_sentence(file: SegmentationFile, overlaps: dict[tuple[int, int], in
         for (a, b), count in overlaps.items()
     ]
     return _(
-        "Segments of the DICOM SEG '{path}' overlap, but a voxel can have one structure only: {pairs}. Load it in 3D "
+        "Segments of {file} overlap, but a voxel can have one structure only: {pairs}. Load it in 3D "
         "Slicer, decide there, and export the segmentation as a label map."
-    ).format(path=file.path, pairs=listed(pairs, 3))
+    ).format(file=file.shown, pairs=listed(pairs, 3))
 
 
 def _name(segment: Any) -> str:

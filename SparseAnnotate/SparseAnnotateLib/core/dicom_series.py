@@ -24,11 +24,12 @@ from .dicom_headers import (
     DicomHeader,
     DicomSlice,
 )
+from .dicom_paths import shown_file
 from .dicom_stack import require_even, require_one_stack, sorted_slices, stack_geometry
 from .dicom_time_points import choice_sentence, time_points
 from .errors import BadInputError
 from .geometry import VolumeGeometry
-from .messages import _, counted, listed
+from .messages import _, capitalized, counted, listed
 from .modalities import CT
 
 _MOST_OF_LOCALIZER = 20  # images in one orientation
@@ -95,12 +96,12 @@ class DicomSeries:
         """One of its files for messages: its path, or only the series when the path names the patient."""
         if self.names_patient(path):
             return _("a file of {series}").format(series=self.title)
-        return _("the DICOM file '{path}'").format(path=path)
+        return shown_file(path, ())
 
     def required_geometry(self) -> VolumeGeometry:
         """Raises BadInputError, with what is wrong, when the series has no volume."""
         if self.geometry is None:
-            raise BadInputError(f"{self.title[:1].upper()}{self.title[1:]}: {self.left_out or self.problem}")
+            raise BadInputError(f"{capitalized(self.title)}: {self.left_out or self.problem}")
         return self.geometry
 
 

@@ -30,12 +30,16 @@ _BETWEEN_WRAPPED = (20_000, 45_000)  # Hounsfield units; 16 bits without their s
 _WRAPPED_SHARE, _BETWEEN_SHARE = 0.02, 0.001  # of all voxels: the air in a scan, and metal
 
 
-def read_series(series: DicomSeries, watch: Watch, modality: str | None = None) -> tuple[np.ndarray, VolumeGeometry]:
+def read_series(
+    series: DicomSeries, watch: Watch, modality: str = "", channel: str = ""
+) -> tuple[np.ndarray, VolumeGeometry]:
     """The volume of a series: (K, J, I) array, sorted along the normal of its slices, and its geometry.
 
     Values are rescaled as the headers say (to Hounsfield units in CT). Fractions are float32.
 
-    `modality`: what the images are, where that is known better than by their headers.
+    Args:
+        modality: what the images are, where that is known better than by their headers.
+        channel: that they become, for messages; '' without a name.
 
     Raises BadInputError when the series has no volume, a file is damaged, or is compressed in a way that no installed
     package decodes.
@@ -77,7 +81,7 @@ def read_series(series: DicomSeries, watch: Watch, modality: str | None = None) 
         # Rescaled values are stored as if they could exceed 16 bits.
         volume = volume.astype(np.int16)
     if (modality or series.headers[0].modality) == CT and _is_wrapped(volume):
-        raise BadInputError(_wrapped_sentence(series, int(volume.max())))
+        raise BadInputError(_wrapped_sentence(series, int(volume.max()), channel))
     require_finite(volume, _("The DICOM {series}").format(series=series.title))
     return volume, geometry
 
@@ -106,13 +110,19 @@ def _without_most_frequent(values: np.ndarray) -> int:
     return int(counts.sum() - counts.max()) if len(counts) else 0
 
 
-def _wrapped_sentence(series: DicomSeries, highest: int) -> str:
+def _wrapped_sentence(series: DicomSeries, highest: int, channel: str) -> str:
     return _(
         "The DICOM {series} has CT values up to {highest}, and hardly any between {low} and {high}: its header "
         "probably calls values unsigned that have a sign (pixel representation). Export the series again, correct the "
         "volume in 3D Slicer and save it as NRRD, or, if the values are right and no Hounsfield units, give "
-        "'--modality OT'."
-    ).format(series=series.title, highest=highest, low=_BETWEEN_WRAPPED[0], high=_BETWEEN_WRAPPED[1])
+        "'--modality {kind}'."
+    ).format(
+        series=series.title,
+        highest=highest,
+        low=_BETWEEN_WRAPPED[0],
+        high=_BETWEEN_WRAPPED[1],
+        kind=f"{channel}=OT" if channel else "OT",
+    )
 
 
 def _single(one: DicomSlice, shown: str) -> np.ndarray:
@@ -134,7 +144,7 @@ def _single(one: DicomSlice, shown: str) -> np.ndarray:
 
 def _by_pydicom(path: str, shown: str) -> np.ndarray:
     """The stored values, (frames, rows, columns)."""
-    with opened(path, with_voxels=True) as dataset:
+    with opened(path, with_voxels=True, shown=shown) as dataset:
         syntax = getattr(dataset.file_meta, "TransferSyntaxUID", None)
         try:
             values = np.asarray(dataset.pixel_array)

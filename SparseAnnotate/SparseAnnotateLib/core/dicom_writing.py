@@ -190,7 +190,7 @@ def _sources(series: DicomSeries, watch: Watch) -> list[Dataset]:
     found = []
     for number, path in enumerate(paths):
         watch.step(number / len(paths) / 2, _("reading DICOM headers"))
-        with opened(path) as dataset:
+        with opened(path, shown=series.shown(path)) as dataset:
             _decode(dataset)
             for keyword in _NEEDED:
                 if keyword not in dataset:

@@ -99,6 +99,11 @@ def joined(separator: str, messages: Iterable[str]) -> Message:
     return Message("".join(parts), parts=parts)
 
 
+def capitalized(text: str) -> str:
+    """A text that begins a sentence, such as the title of a series."""
+    return text[:1].upper() + text[1:]
+
+
 def listed(names: Sequence[str], most: int) -> str:
     """The first of several names and how many more there are: 'a, b and 3 more'."""
     shown = joined(", ", names[:most])

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from .annotation import SparseAnnotation
+from .cohort_file import COHORT_FILE
 from .cohort_layout import CARD_FILE
 from .image_fingerprint import content_fingerprint
 from .images import read_facts
@@ -90,7 +91,7 @@ class Origin:
         if self.run_content and now.run_content and self.run_content != now.run_content:
             found.append(_("the run '{run}' has been trained again").format(run=now.run or self.run))
         if self.scale and now.scale and self.scale != now.scale:
-            found.append(_("what the images are (CT or not) has been changed"))
+            found.append(_scale_since(self.scale, now.scale))
         return _all_of(found)
 
 
@@ -103,6 +104,7 @@ _FACTS = {
     "run_content": "run content",
     "scale": "scale",
 }
+_IN_HU, _BY_ITSELF, _CHANNEL_IN_HU = "Hounsfield units", "each image", ": Hounsfield units"
 _TOGETHER = "labels and confidence"
 
 
@@ -193,6 +195,30 @@ def _drawn_since(before: str, now: str) -> str:
         one, many = _("{count} slice is no longer drawn"), _("{count} slices are no longer drawn")
         found.append(counted(len(old - new), one, many))
     return _all_of(found)
+
+
+def scale_of(ct_channels: Sequence[str], first: str) -> str:
+    """How the images of a case are scaled, as `Origin.scale`.
+
+    Args:
+        ct_channels: those that are CT. first: the name of the first channel, '' without names.
+    """
+    further = [f"{channel}{_CHANNEL_IN_HU}" for channel in ct_channels if channel != first]
+    return ", ".join([_IN_HU if first in ct_channels else _BY_ITSELF, *further])
+
+
+def _scale_since(before: str, now: str) -> str:
+    """A clause on images that have become CT, or are not any more."""
+    old, new = (set(text.split(", ")) - {_BY_ITSELF} for text in (before, now))
+    found = [_("{images} count as CT now").format(images=_images_of(one)) for one in sorted(new - old)]
+    found += [_("{images} do not count as CT any more").format(images=_images_of(one)) for one in sorted(old - new)]
+    return _("{changes} (see 'modalities' in '{file}')").format(changes=_all_of(found), file=COHORT_FILE)
+
+
+def _images_of(scaled: str) -> str:
+    if scaled == _IN_HU:
+        return _("the images")
+    return _("the images of '{channel}'").format(channel=scaled.removesuffix(_CHANNEL_IN_HU))
 
 
 def _all_of(changes: Sequence[str]) -> str:

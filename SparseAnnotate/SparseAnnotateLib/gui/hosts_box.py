@@ -83,7 +83,10 @@ class HostsBox:
         try:
             if self.use(name):
                 self.session.say(
-                    _("Models are trained and run on '{host}' now.").format(host=name)
+                    _(
+                        "Models are trained and run on '{host}' now. Learning while you draw, and what needs no model, "
+                        "stay on this computer."
+                    ).format(host=name)
                     if name
                     else _("Everything is computed on this computer now.")
                 )

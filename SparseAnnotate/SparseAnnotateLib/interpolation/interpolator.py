@@ -125,6 +125,21 @@ class FindsMore(Protocol):
         ...
 
 
+@runtime_checkable
+class SeesOneChannel(Protocol):
+    """An interpolator that sees only one of several channels, or chooses among methods that do."""
+
+    def seeing(self, annotation: SparseAnnotation, image: np.ndarray | None) -> Interpolator:
+        """The same for this image, which sees the channel that shows most of the structures best.
+
+        Parts of the annotation, without hidden slices or for some structures only, are then filled by the same channel.
+
+        Args:
+            annotation: all that is drawn. image: as for `Interpolator.fill`.
+        """
+        ...
+
+
 @dataclass(frozen=True, kw_only=True)
 class InterpolatorEntry(Entry):
     """A fill method as users choose it; `make` takes the `options` and returns an `Interpolator`.

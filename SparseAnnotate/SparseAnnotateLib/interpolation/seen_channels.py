@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from ..core import SparseAnnotation
 from ..core.intensities import Intensities
-from .channel_mixtures import ChannelMixture, channel_mixture
+from ..core.pieces import result_of
+from .channel_mixtures import ChannelMixture, finding_mixture
 from .drawn_stack import FOREGROUND, DrawnStack
 from .label_fields import DrawnSlices
 
@@ -58,17 +59,35 @@ StructureImage = np.ndarray | MixedImage
 """What shows a structure, (K, J, I)."""
 
 
-def seen_channels(images: Sequence[np.ndarray] | np.ndarray, main: DrawnStack, values: Iterable[int]) -> SeenChannels:
-    """How labels are seen in images (K, J, I), learned on the drawn slices of a stack; of one image nothing is learned.
+def seen_channels(images: Sequence[np.ndarray] | np.ndarray, drawn: DrawnSlices, values: Iterable[int]) -> SeenChannels:
+    """How labels are seen in images (K, J, I), learned on the drawn slices; of one image nothing is learned.
 
     Args:
-        values: the labels.
+        values: the labels. Each is learned on the main stack, or on the first other one if only others show it.
     """
-    channels = [_channel(one, main) for one in images]
+    return result_of(finding_channels(images, drawn, values))
+
+
+def finding_channels(
+    images: Sequence[np.ndarray] | np.ndarray, drawn: DrawnSlices, values: Iterable[int]
+) -> Generator[None, None, SeenChannels]:
+    """`seen_channels` in pieces."""
+    channels = []
+    for image in images:
+        channels.append(_channel(image, drawn.main))
+        yield
     if len(channels) == 1:
         return SeenChannels(channels, {})
-    layers = np.stack([np.stack([_scaled(one, index) for index in main.indices]) for one in channels])
-    return SeenChannels(channels, {value: channel_mixture(layers, main, value) for value in values})
+    labels = [(stack, _labels_on(stack)) for stack in drawn.stacks]
+    stack_of = {value: next((stack for stack, shown in labels if value in shown), drawn.main) for value in values}
+    mixtures: dict[int, ChannelMixture] = {}
+    for stack in drawn.stacks:
+        here = [value for value, own in stack_of.items() if own is stack]
+        if here:
+            layers = yield from _layers(images, channels, stack)
+            for value in here:
+                mixtures[value] = yield from finding_mixture(layers, stack, value)
+    return SeenChannels(channels, mixtures)
 
 
 def image_of_structure(
@@ -79,28 +98,58 @@ def image_of_structure(
     One of the images itself, or where only several together show the structure, a mixture of them. The first one where
     no drawn slice shows the structure.
     """
+    return result_of(finding_image_of_structure(images, annotation, value))
+
+
+def finding_image_of_structure(
+    images: Sequence[np.ndarray] | np.ndarray, annotation: SparseAnnotation, value: int
+) -> Generator[None, None, tuple[StructureImage, tuple[float, ...]]]:
+    """`image_of_structure` in pieces."""
     if len(images) == 1:
         return images[0], (1.0,)
     annotation = annotation.deciding(value)
-    main = DrawnSlices.of(annotation).main if annotation.drawn_by_axis() else None
-    if main is None or not any(value in main.boxes(index) for index in main.indices):
+    drawn = DrawnSlices.of(annotation) if annotation.drawn_by_axis() else None
+    if drawn is None or not any(value in _labels_on(stack) for stack in drawn.stacks):
         return images[0], (1.0, *(0.0,) * (len(images) - 1))
-    seen = seen_channels(images, main, [value])
+    seen = yield from finding_channels(images, drawn, [value])
     weights = tuple(seen.mixtures[value].weights.tolist())
     if np.count_nonzero(weights) == 1:
         return images[int(np.flatnonzero(weights)[0])], weights
-    return MixedImage(images[0].shape, seen, value, main.axis), weights
+    return MixedImage(images[0].shape, seen, value, drawn.main.axis), weights
 
 
-def channel_of_most(images: Sequence[np.ndarray] | np.ndarray, main: DrawnStack) -> int:
-    """The number of the image (K, J, I) that shows most of the drawn structures best; the first of equal ones."""
-    values = {value for index in main.indices for value in main.boxes(index) if value != FOREGROUND}
-    if len(images) == 1 or not values:
-        return 0
+def channel_of_most(images: Sequence[np.ndarray] | np.ndarray, annotation: SparseAnnotation) -> int:
+    """The number of the image (K, J, I) that shows most of the drawn structures best; the first of equal ones.
+
+    Each structure is judged on the slices that decide it, and only on those of their main stack.
+    """
     votes = np.zeros(len(images), dtype=int)
-    for mixture in seen_channels(images, main, sorted(values)).mixtures.values():
-        votes[int(np.abs(mixture.weights).argmax())] += 1
+    if len(images) == 1 or not annotation.drawn_by_axis():
+        return 0
+    for values, decided in annotation.structure_groups():
+        drawn = DrawnSlices.of(decided)
+        shown = sorted(_labels_on(drawn.main).intersection(values))
+        if shown:
+            for mixture in seen_channels(images, drawn, shown).mixtures.values():
+                votes[int(np.abs(mixture.weights).argmax())] += 1
     return int(votes.argmax())
+
+
+def _labels_on(stack: DrawnStack) -> set[int]:
+    return {value for index in stack.indices for value in stack.boxes(index)} - {FOREGROUND}
+
+
+def _layers(
+    images: Sequence[np.ndarray] | np.ndarray, channels: Sequence[_Channel], stack: DrawnStack
+) -> Generator[None, None, np.ndarray]:
+    """(C, n, rows, columns) float32 between 0 and 1: the drawn slices of a stack, which need not be the main one."""
+    layers = np.empty((len(channels), len(stack.indices), *stack.shape), dtype=np.float32)
+    for number, (image, channel) in enumerate(zip(images, channels, strict=True)):
+        moved = (stack.moved(image), *channel[1:])
+        for place, index in enumerate(stack.indices):
+            layers[number, place] = _scaled(moved, index)
+            yield
+    return layers
 
 
 def _channel(image: np.ndarray, main: DrawnStack) -> _Channel:

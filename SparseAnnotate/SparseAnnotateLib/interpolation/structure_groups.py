@@ -10,7 +10,7 @@ import numpy as np
 
 from ..core import SparseAnnotation, Watch
 from ..core.voxel_values import label_counts
-from .interpolator import Fill, FindsMore, Interpolator
+from .interpolator import Fill, FindsMore, Interpolator, SeesOneChannel
 from .label_fields import DrawnSlices
 
 
@@ -23,6 +23,8 @@ def filled(
     wins: it may lie within the other. The confidence is the lowest of all groups, and 100 only where all structures of
     the fill are decided.
     """
+    if isinstance(method, SeesOneChannel):
+        method = method.seeing(annotation, image)
     more = method.found_elsewhere(annotation) if isinstance(method, FindsMore) else {}
     unseen = unseen_by(method, annotation)
     groups = annotation.structure_groups([value for value in more if value not in unseen])

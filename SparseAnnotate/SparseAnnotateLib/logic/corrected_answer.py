@@ -16,7 +16,7 @@ from ..core.corrections import Corrections, Stroke
 from ..core.messages import _
 from ..core.pieces import result_of, slabs
 from ..core.voxel_boxes import Box, along_axes, bounding_box
-from ..interpolation.seen_channels import StructureImage, image_of_structure
+from ..interpolation.seen_channels import StructureImage, finding_image_of_structure
 from .correction_report import CorrectionReport
 from .pending_steps import PendingStep, without_pending
 from .result_stamp import result_stamp
@@ -140,6 +140,10 @@ class CorrectedAnswer:
 
         It is checked and chosen again only when images or drawn slices have changed.
         """
+        return result_of(self.choosing_image(value))
+
+    def choosing_image(self, value: int) -> Generator[None, None, StructureImage]:
+        """`image` in pieces."""
         further = scene.channels_stamp(self.volume)
         now = self.volume.GetImageData().GetMTime(), further, self.known_by if further else ()
         if self._images is None or self._images[0] != now:
@@ -148,7 +152,9 @@ class CorrectedAnswer:
         if len(images) == 1 or self.annotation is None:
             return images[0]
         if value not in chosen:
-            chosen[value] = image_of_structure(images, self.annotation, value)[0]
+            # When images or slices change meanwhile, what is found is kept with the old ones, and not used.
+            found, _weights = yield from finding_image_of_structure(images, self.annotation, value)
+            chosen[value] = found
         return chosen[value]
 
 

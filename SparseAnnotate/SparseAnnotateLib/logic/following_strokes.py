@@ -220,12 +220,12 @@ class FollowingStrokes:
 
 def _prepared(answer: CorrectedAnswer) -> Generator[None, None, None]:
     yield from importing("scipy.ndimage", "scipy.sparse")
-    # Of several channels, choosing the one of a structure takes up to .3 s.
+    # Of several channels, choosing the one of a structure takes .4 s with 40 drawn slices of 512 x 512.
     for name in answer.segments.values() if answer.drawing is not None else ():
         if not scene.further_channels(answer.volume) or not answer.is_of(answer.volume):
             return
         try:
-            answer.image(answer.values[name])
+            yield from answer.choosing_image(answer.values[name])
         except BadInputError:
             return  # the stroke says it
         yield

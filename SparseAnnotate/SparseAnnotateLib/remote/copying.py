@@ -219,7 +219,7 @@ def _failure(host: str, program: str, code: int, lines: list[str]) -> WorkerErro
     said = next((line for line in lines if line.strip()), _("exit code {code}").format(code=code))
     return CopyFailedError(
         _("Copying between this computer and '{host}' with {program} failed ({said}).").format(
-            host=host, program=program, said=said.strip()
+            host=host, program=program, said=said.strip().rstrip(".")
         )
     )
 

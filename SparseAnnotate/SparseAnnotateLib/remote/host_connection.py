@@ -22,7 +22,7 @@ _LOG_LINES = 40
 _CANCEL_LOOK_SECONDS = 0.1
 _FIRST_ANSWER_SECONDS = 45.0
 _FROM_SCHEDULER = re.compile(r"(srun|salloc|sbatch|qsub|qrsh|bsub): ")
-_ALIVE_SECONDS = 15.0
+_ALIVE_SECONDS = 5.0
 _ALIVE = '{"jsonrpc": "2.0", "method": "alive"}\n'
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import base64
+import errno
 import hashlib
 import os
 import re
 import shutil
+import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from ..core import BusyError, Watch, WorkerError
-from ..core.atomic_files import why_not_written
+from ..core.atomic_files import why_not_written, written_atomically
 from ..core.errors import BadInputError, FileWriteError
 from ..core.file_stamp import FileStamp, is_settled, stamp_of
 from ..core.messages import _
@@ -31,6 +33,7 @@ _SMALL_TOTAL = 1 << 20
 _HOLD_SECONDS = 5.0
 _CHUNK = 1 << 22
 _ATTEMPTS = 5
+_PROBE_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -201,8 +204,8 @@ class HostFiles:
             if time.monotonic() > deadline:
                 raise BusyError(
                     _(
-                        "Another window or computer is using this cohort's copy on the host '{host}'. Wait until it "
-                        "has finished, then try again."
+                        "Another window or computer is using this cohort's copy on the host '{host}', or a connection "
+                        "of yours broke less than a minute ago. Wait until it has finished, then try again."
                     ).format(host=self.host.name)
                 )
             time.sleep(0.2)
@@ -330,7 +333,7 @@ class HostFiles:
         try:
             parts.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise FileWriteError(why_not_written(parts, error)) from error
+            raise self._not_written_here(parts, error) from error
         travel = Travel(watch, _("copying from '{host}'").format(host=self.host.name), total)
         if total <= _SMALL_TOTAL and all(size <= _SMALL_BYTES for size in sizes.values()):
             for sha, name in by_sha.items():
@@ -342,12 +345,21 @@ class HostFiles:
         return total
 
     def put_in_place(self, files: Mapping[str, Sequence[Any]], places: Mapping[str, Path], parts: Path) -> None:
-        """Put files that were fetched in their places here; files there are replaced. Raises FileWriteError,
-        WorkerError.
+        """Put files that were fetched in their places here; files there are replaced.
+
+        Raises FileWriteError; ChangedThereError for files that changed there while they were copied, once all others
+        are in place.
         """
-        by_sha = {str(sha): name for name, (_size, sha) in files.items()}
+        last = {str(sha): name for name, (_size, sha) in files.items()}
+        changed: dict[str, ChangedThereError] = {}
         for name, (_size, sha) in files.items():
-            self._put_in_place(parts / str(sha), str(sha), places[name], is_last=by_sha[str(sha)] == name)
+            if sha not in changed:
+                try:
+                    self._put_in_place(parts / str(sha), str(sha), places[name], is_last=last[str(sha)] == name)
+                except ChangedThereError as error:
+                    changed[str(sha)] = error
+        for problem in changed.values():
+            raise problem
 
     def _fetch_batch(
         self, area: str, batch: Mapping[str, str], sizes: Mapping[str, int], parts: Path, travel: Travel
@@ -367,24 +379,36 @@ class HostFiles:
                 travel,
             )
         except CopyFailedError as error:
-            if shutil.disk_usage(parts).free < needed:
-                raise FileWriteError(
-                    _(
-                        "'{path}' cannot be written because the disk is full. Free some space and try again; no data "
-                        "was lost."
-                    ).format(path=parts)
-                ) from error
+            self._require_space_here(parts, needed, error)
             raise
         self.ask("withdraw")
         travel.done += needed
         travel.report(0)
 
-    @staticmethod
-    def _write_part(path: Path, data: bytes) -> None:
+    def _require_space_here(self, folder: Path, needed: int, cause: CopyFailedError) -> None:
+        """Raise FileWriteError when a copy failed because nothing more can be written on this computer."""
+        try:
+            if shutil.disk_usage(folder).free < needed:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            with tempfile.TemporaryFile(dir=folder) as probe:  # what is free does not tell of a quota
+                probe.write(b"\0" * _PROBE_BYTES)
+                probe.flush()
+                os.fsync(probe.fileno())
+        except OSError as error:
+            raise self._not_written_here(folder, error) from cause
+
+    def _not_written_here(self, path: Path, error: OSError) -> FileWriteError:
+        return FileWriteError(
+            _("Copying from the host '{host}' to this computer failed. {reason}").format(
+                host=self.host.name, reason=why_not_written(path, error)
+            )
+        )
+
+    def _write_part(self, path: Path, data: bytes) -> None:
         try:
             path.write_bytes(data)
         except OSError as error:
-            raise FileWriteError(why_not_written(path, error)) from error
+            raise self._not_written_here(path, error) from error
 
     def _put_in_place(self, part: Path, sha: str, place: Path, is_last: bool) -> None:
         try:
@@ -399,11 +423,10 @@ class HostFiles:
                     os.fsync(file.fileno())
                 os.replace(part, place)
             else:
-                beside = place.with_name(f".{sha[:8]}.writing.{place.name[-48:]}")
-                beside.write_bytes(part.read_bytes())
-                os.replace(beside, place)
+                with written_atomically(place) as beside:
+                    shutil.copyfile(part, beside)
         except OSError as error:
-            raise FileWriteError(why_not_written(place, error)) from error
+            raise self._not_written_here(place, error) from error
 
     def close(self) -> None:
         """End the connection; what was held is left to others."""

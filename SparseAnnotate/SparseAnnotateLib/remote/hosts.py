@@ -18,6 +18,7 @@ from .ssh import check_host_name, split_prefix
 DEFAULT_FOLDER = "~/.local/share/sparse-annotate"
 DEFAULT_PYTHON = "python3"
 _LOCK_SECONDS = 5.0
+_OF_SLURM = ("partition", "account", "qos", "cpus", "memory_gb")
 CopyWith = Literal["auto", "rsync", "sftp"]
 
 
@@ -51,6 +52,12 @@ class Host:
     def __post_init__(self) -> None:
         check_host_name(self.name)
         split_prefix(self.prefix)
+
+    @property
+    def submission(self) -> dict[str, Any]:
+        """`job` without what is for Slurm alone when trainings there do not use it."""
+        is_local = self.job.get("engine") == "local"
+        return {name: value for name, value in self.job.items() if not (is_local and name in _OF_SLURM)}
 
 
 @dataclass(frozen=True)
@@ -88,7 +95,7 @@ def host_named(name: str) -> Host:
     raise BadInputError(
         _(
             "The host '{host}' has not been set up. Set it up with 'sparse-annotate host add {host}', or with 'Add "
-            "host...' under Environment."
+            "host' under Environment."
         ).format(host=name)
     )
 

@@ -22,7 +22,7 @@ import uuid
 FOLDERS = ("versions", "environments", "cohorts", "incoming", "outgoing", "index")
 CHUNK = 1 << 20
 MARKER = ".sparse-annotate"  # in the root: all else in it is ours
-SILENCE_SECONDS = 60.0  # the other computer reports more often; afterwards what it held is left to others
+SILENCE_SECONDS = 30.0  # the other computer reports more often; afterwards what it held is left to others
 OURS = {
     "cohorts": r"[0-9a-f]{32}",
     "versions": r"[^/]+-[0-9a-f]{12}",
@@ -374,7 +374,7 @@ class Keeper:
                 start_new_session=True,
             )
         except OSError as error:
-            return {"code": 127, "lines": [reason(error)]}
+            return {"code": 127, "lines": [f"'{words[0]}' cannot be started ({os.strerror(error.errno)})."]}
         CHILDREN.append(process)
         lines = []
         for raw in process.stdout:
@@ -507,7 +507,10 @@ def reason(error):
         return "Your disk quota is used up. Free some space there and try again."
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return f"No permission to write '{error.filename}'. Choose another folder with '--folder'."
-    return f"{error.filename}: {os.strerror(error.errno) if error.errno else error}."
+    why = os.strerror(error.errno) if error.errno else str(error)
+    if error.filename is None:
+        return f"Something cannot be read or written there ({why})."
+    return f"'{error.filename}' cannot be used ({why}). Check it there, or choose another folder with '--folder'."
 
 
 def answer(keeper, message, write):

@@ -206,25 +206,23 @@ def _bring_back(
 ) -> list[str]:
     """Bring the files here that a request has written; returns the cases that have changed here meanwhile."""
     now = session.files.contents(area, sorted(needs.outputs))
-    new = {}
-    for name, (size, sha) in now.items():
-        was_sent = name in copy.files and copy.files[name].sha == sha
-        if not was_sent and files.sha(name) != sha:
-            new[name] = (size, sha)
+    made = {n: found for n, found in now.items() if n not in copy.files or copy.files[n].sha != found[1]}
+    new = {name: found for name, found in made.items() if files.sha(name) != found[1]}
     session.files.fetch_parts(area, new, files.parts, watch)
-    cases = sorted({needs.outputs[name] for name in new} - {""})
+    # Also those whose result is the same as before: it may not be that of what is here now.
+    cases = sorted({needs.outputs[name] for name in made} - {""})
     for case in cases:
         files.inputs(case)  # read them before others have to wait
-    changed = []
+    changed, places = [], {}
     with files.cohort.locked("copying results from a host"):
         for case in ["", *cases]:
-            own = {name: found for name, found in new.items() if needs.outputs[name] == case}
+            own = [name for name in new if needs.outputs[name] == case]
             is_same = all(files.sha(name) == copy.before[name] for name in own)
             if is_same and (not case or files.inputs(case) == copy.inputs.get(case)):
-                places = {name: files.cohort.state_folder / name for name in own}
-                session.files.put_in_place(own, places, files.parts)
+                places.update({name: files.cohort.state_folder / name for name in own})
             else:
                 changed.append(case)
+        session.files.put_in_place({name: new[name] for name in places}, places, files.parts)
     for _size, sha in new.values():
         with suppress(OSError):
             (files.parts / sha).unlink()

@@ -19,8 +19,9 @@ SSH_CONFIG_VARIABLE = "SPARSE_ANNOTATE_SSH_CONFIG"
 _OPTIONS = (
     "BatchMode=yes",  # never a question: it would wait where nobody sees it
     "ConnectTimeout=15",
-    "ServerAliveInterval=15",
-    "ServerAliveCountMax=3",
+    # A line that is lost is noticed after 20 to 25 s: until then new programs wait for the shared connection.
+    "ServerAliveInterval=5",
+    "ServerAliveCountMax=4",
     "ClearAllForwardings=yes",
     "ForwardAgent=no",
     "ForwardX11=no",

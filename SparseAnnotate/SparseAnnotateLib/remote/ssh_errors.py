@@ -63,6 +63,7 @@ _BAD_CONFIGURATION = _(
 _BROKEN = _("The connection to the host '{host}' broke. What was copied is kept; try again to resume.")
 _OTHER = _("The host '{host}' cannot be used (OpenSSH: {said}). 'ssh {host}' must work without a question.")
 
+_NOT_FOUND = r"command not found|No such file or directory|not found"
 _MAY_RETURN = (_TIMED_OUT, _REFUSED, _NO_ROUTE, _BROKEN, _UNKNOWN_NAME)
 
 _KNOWN: tuple[tuple[str, str], ...] = (
@@ -99,21 +100,24 @@ def ssh_problem(host: str, lines: Sequence[str], was_connected: bool = False) ->
     if template is None:
         template = _BROKEN if was_connected or not text.strip() else _OTHER
         said = next((line.strip() for line in reversed(lines) if line.strip()), "")
-    return ConnectionLostError(template.format(host=host, said=said), template in _MAY_RETURN)
+    return ConnectionLostError(template.format(host=host, said=said.rstrip(".")), template in _MAY_RETURN)
 
 
 def not_started(host: str, what: str, code: int, lines: Sequence[str]) -> WorkerError:
     """What is wrong when the connection works and a program on the host ends at once."""
-    said = next((line.strip() for line in reversed(lines) if line.strip()), "")
-    if code == 127 or re.search(r"command not found|No such file or directory|not found", said):
+    written = [line.strip() for line in lines if line.strip()]
+    if not written:
+        written = [_("exit code {code}, without a message").format(code=code)]
+    said = written[-1].rstrip(".")
+    if code == 127:  # a shell's hints may follow what it says of the program
+        said = next((line.rstrip(".") for line in written if re.search(_NOT_FOUND, line)), said)
+    if code == 127 or re.search(_NOT_FOUND, said):
         return WorkerError(
             _(
                 "'{program}' was not found on the host '{host}' ({said}). Name another Python or prefix with "
                 "'sparse-annotate host add {host} --python PATH'."
             ).format(program=what, host=host, said=said)
         )
-    if not said:
-        said = _("exit code {code}, without a message").format(code=code)
     return WorkerError(
         _("'{program}' ended on the host '{host}' ({said}). Try it with 'ssh {host}' in a terminal.").format(
             program=what, host=host, said=said

@@ -15,6 +15,8 @@ from typing import Any
 
 from ..core import CancelledError, RunError, SparseAnnotateError, Watch, WorkerError
 from ..core.case_names import file_stem
+from ..core.cohort_layout import CARD_FILE
+from ..core.errors import FileWriteError
 from ..core.messages import _, joined
 from ..core.strict_json import from_plain, to_plain
 from ..runs.job_states import JobState, SubmittedJob
@@ -66,7 +68,9 @@ class TrainingThere:
 
         Raises CopyingNotAllowedError, RunError, WorkerError, CancelledError and what the training itself raises.
         """
-        self._run.require_unfinished()
+        known = self._known()
+        if not known.token or known.host != self._host or known.is_brought_back:
+            self._run.require_unfinished()
         threading.Thread(target=self._await_cancel, args=(watch,), daemon=True).start()
         try:
             return self._trained(watch)
@@ -78,11 +82,15 @@ class TrainingThere:
             self._wants_cancel.set()
         job = self._found(watch)
         if job is None:
+            self._run.require_unfinished()
             self._wants_cancel.clear()
             self._remember_cancel(False)
             job = self._submitted(watch)
         state = self._followed(job, watch)
-        self._bring_back(watch if not watch.is_cancelled else Watch(), everything=True, is_ended=True)
+        try:
+            self._bring_back(watch if not watch.is_cancelled else Watch(), everything=True, is_ended=True)
+        except FileWriteError as error:
+            raise self._kept_there(error) from error
         if self._wants_cancel.is_set():
             self._remember_cancel(False)
         if state.state == "cancelled" or watch.is_cancelled:
@@ -203,12 +211,12 @@ class TrainingThere:
                 raise
             request = {name: value for name, value in self._params.items() if name not in ("cohort", "state", "live")}
             asked = {"cohort": self._session.files.path(self._area), "what": "train", "request": request}
-            answer = self._ask("submit", {**asked, **self._session.host.job}, watch)
+            answer = self._ask("submit", {**asked, **self._session.host.submission}, watch)
             job: SubmittedJob = from_plain(answer, SubmittedJob, _("the answer of the host"))
         finally:
             with suppress(SparseAnnotateError):
                 self._session.files.release(self._area)
-        watch.step(0.0, job.message or _("submitted"))
+        watch.step(0.0, self._on_host(job.message or _("submitted")))
         return job.id
 
     def _states(self, watch: Watch | None, *ids: str) -> list[JobState]:
@@ -254,7 +262,7 @@ class TrainingThere:
                 self._wait_to_reconnect(error, failures, last, watch)
                 failures += 1
                 continue
-            except WorkerError as error:
+            except (FileWriteError, WorkerError) as error:
                 raise self._still_there(error) from error
             if not state.is_live:
                 return state
@@ -288,9 +296,11 @@ class TrainingThere:
 
     def _progress(self, state: JobState) -> str:
         if state.state == "waiting":
-            where = _("Slurm's queue") if state.engine == "slurm" else _("the host")
-            return _("on '{host}': waiting in {where}").format(host=self._host, where=where)
-        return _("on '{host}': {progress}").format(host=self._host, progress=state.progress or _("starting"))
+            return self._on_host(_("waiting in Slurm's queue") if state.engine == "slurm" else _("waiting to start"))
+        return self._on_host(state.progress or _("starting"))
+
+    def _on_host(self, text: str) -> str:
+        return _("on '{host}': {progress}").format(host=self._host, progress=text)
 
     def _wait_to_reconnect(self, error: ConnectionLostError, failures: int, last: float, watch: Watch) -> None:
         seconds = _WAITS[min(failures, len(_WAITS) - 1)]
@@ -302,7 +312,7 @@ class TrainingThere:
             self._leave_if_asked()
             raise self._still_there(error)
 
-    def _still_there(self, error: WorkerError) -> WorkerError:
+    def _still_there(self, error: SparseAnnotateError) -> WorkerError:
         remark = _("The training of '{run}' continues there. Train it again under the same name to reconnect.")
         if self._wants_cancel.is_set():
             with suppress(SparseAnnotateError):
@@ -312,6 +322,10 @@ class TrainingThere:
                 "name: this cancels it as soon as the host can be reached."
             )
         return WorkerError(joined(" ", [error.message, remark.format(run=self._run.name)]))
+
+    def _kept_there(self, error: FileWriteError) -> FileWriteError:
+        remark = _("The run '{run}' is kept on the host '{host}'. Train it again under the same name to copy it here.")
+        return FileWriteError(joined(" ", [error.message, remark.format(run=self._run.name, host=self._host)]))
 
     def _leave_if_asked(self) -> None:
         if self._is_leaving() and not self._wants_cancel.is_set():
@@ -337,12 +351,16 @@ class TrainingThere:
         """
         folder = self._files.in_state(self._run.path)
         now = self._session.files.contents(self._area, [folder])
-        known, arrived = self._known().files, self._known().arriving
+        arrived = self._known().arriving
+        # What arrived when a copy ended in the middle, and is no longer there, is to be removed here, too.
+        left = {name: sha for name, sha in arrived.items() if name not in now and self._files.sha(name) == sha}
+        known = {**self._known().files, **left}
         new = {}
         for name, (size, sha) in now.items():
             place = self._cohort.state_folder / name
             own = self._files.hashes.content(place).sha if place.is_file() else None
-            if own == sha or (not everything and size > _LARGE_BYTES):
+            # A card without the weights, which are large, would say that the run has finished here.
+            if own == sha or (not everything and (size > _LARGE_BYTES or name.endswith(f"/{CARD_FILE}"))):
                 continue
             if own is not None and own == arrived.get(name):
                 known = {**known, name: own}
@@ -359,16 +377,16 @@ class TrainingThere:
         self._remember(lambda run: replace(run, files=known, arriving=arriving))
         if everything:
             self._forget_removed(set(now), known)
-        card = self._files.in_state(self._run.card_path)
-        for names in (sorted(new.keys() - {card}), sorted(new.keys() & {card})):
-            # The card last: with it, a run is finished.
+        cards = {name for name in new if name.endswith(f"/{CARD_FILE}")}
+        own_card = self._files.in_state(self._run.card_path)
+        # Cards last: with them, a model and a run are finished.
+        for names in (sorted(new.keys() - cards), sorted(cards - {own_card}), sorted(cards & {own_card})):
             wanted = {name: new[name] for name in names}
             if wanted:
                 self._session.files.fetch_parts(self._area, wanted, self._files.parts, watch)
-            for name in names:
-                target = {name: self._cohort.state_folder / name}
+                targets = {name: self._cohort.state_folder / name for name in names}
                 try:
-                    self._session.files.put_in_place({name: wanted[name]}, target, self._files.parts)
+                    self._session.files.put_in_place(wanted, targets, self._files.parts)
                 except ChangedThereError:
                     # It grows while it is trained: the next time.
                     if is_ended:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import permutations
 from typing import Literal
 
 import numpy as np
 
+from ..core.image_fingerprint import joined_fingerprint
 from ..core.strict_json import LEFT_OUT_WHEN_EMPTY
 from .ct_scale import CtScale
 from .learned_images import LearnedImages
@@ -87,6 +90,23 @@ class RunCard:
     channels: tuple[str, ...] = field(default=(), metadata=LEFT_OUT_WHEN_EMPTY)
     ct: dict[str, CtScale] = field(default_factory=dict, metadata=LEFT_OUT_WHEN_EMPTY)
     image_marks: tuple[str, ...] = field(default=(), metadata=LEFT_OUT_WHEN_EMPTY)
+
+    def has_learned_from(self, case: str, marks: Callable[[], Sequence[str]]) -> bool:
+        """Whether drawn slices of a case were learned from, so that predicting them is no evidence.
+
+        A case with the name of one that was learned from counts as that one: its image may have been written again.
+        Under another name it is known by its images, whatever their order and names as channels are now.
+
+        Args:
+            marks: gives the fingerprints of its channels' images; called only when they are needed.
+        """
+        if case in self.cases:
+            return True
+        if not self.image_marks:
+            return False
+        names = self.channels or ("",)
+        in_any_order = permutations(marks(), len(names))
+        return any(joined_fingerprint(list(zip(names, own, strict=True))) in self.image_marks for own in in_any_order)
 
     @property
     def class_count(self) -> int:

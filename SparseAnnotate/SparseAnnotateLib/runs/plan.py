@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -160,3 +161,14 @@ class TrainingEstimate:
     models: tuple[ModelPlan, ...]
     notes: tuple[str, ...]
     path: str | None = None
+
+
+def require_cases(names: Collection[str], cohort: str) -> None:
+    """Raise BadInputError when there is no case to learn from in the cohort with this name."""
+    if not names:
+        raise BadInputError(
+            _(
+                "No slice of the cohort '{cohort}' has been drawn yet, so there is nothing to learn from. Draw "
+                "at least one slice and mark it as drawn."
+            ).format(cohort=cohort)
+        )

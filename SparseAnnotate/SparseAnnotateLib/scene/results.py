@@ -116,11 +116,15 @@ def require_current(result_node, volume_node, segmentation_node, names: Sequence
     """
     result, volume = result_node.GetName(), volume_node.GetName()
     if modality_has_changed(result_node, volume_node):
-        raise BadInputError(
-            _(
-                "What '{volume}' is (CT or not) has been changed since '{result}' was made. Fill between slices again."
-            ).format(volume=volume, result=result)
+        changed = (
+            _("'{volume}' counts as CT now, which it did not when '{result}' was made. {remedy}")
+            if modality_of(volume_node) == CT
+            else _("'{volume}' does not count as CT any more, as it did when '{result}' was made. {remedy}")
         )
+        remedy = _(
+            "Fill between slices again or, if the change was a mistake, choose what the volume is under Channels."
+        )
+        raise BadInputError(changed.format(volume=volume, result=result, remedy=remedy))
     if image_has_changed(result_node, origin_now(volume_node, None, {})):
         raise BadInputError(
             _(

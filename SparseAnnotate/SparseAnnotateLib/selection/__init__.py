@@ -9,7 +9,7 @@ from .plane_advice import advised_plane, self_similarity
 from .planner import Advice, AnnotationPlan, plan_annotation
 from .recommend import Volume, recommend_slices, with_measured_seconds
 from .settings import DEFAULT_DENSITY, FeatureSettings, PlanSettings, SelectionSettings
-from .slice_features import DEFAULT_FEATURES, FEATURES, FeatureEntry, centred, intensity_features
+from .slice_features import DEFAULT_FEATURES, FEATURES, FeatureEntry, centred, intensity_features, side_by_side
 from .stack import Stack
 from .stopping import StoppingHint, stopping_hint
 from .strategies.intervals import FixedInterval
@@ -64,6 +64,7 @@ __all__ = [
     "plan_annotation",
     "recommend_slices",
     "self_similarity",
+    "side_by_side",
     "stopping_hint",
     "strategy_named",
     "unit_rows",

@@ -70,6 +70,17 @@ def centred(features: Sequence[np.ndarray]) -> list[np.ndarray]:
     return [np.where(s[:, None], f - mean, 0.0).astype(np.float32) for f, s in zip(features, shown, strict=True)]
 
 
+def side_by_side(of_channels: Sequence[Sequence[np.ndarray]]) -> list[np.ndarray]:
+    """The features of several channels, for each stack (number of slices, D) each, as those of the slices.
+
+    Slices that the first channel shows without contrast have the features 0, whatever the others show: slices are drawn
+    in the first channel.
+    """
+    shown = [np.any(found, axis=1, keepdims=True) for found in of_channels[0]]
+    together = [np.concatenate(parts, axis=1) for parts in zip(*of_channels, strict=True)]
+    return [np.where(is_shown, found, 0).astype(np.float32) for is_shown, found in zip(shown, together, strict=True)]
+
+
 def principal_components(rows: np.ndarray, count: int) -> np.ndarray:
     """Scores of (N, D) float32 rows on their first principal components, (N, at most `count`) float32.
 

@@ -69,7 +69,7 @@ def add_channel(request: AddChannelRequest, watch: Watch) -> list[Case]:
         said = check_modalities({channel: request.modality} if request.modality else {}, channels)
         images: _AddedFiles | AddedSeries
         if is_dicom:
-            images = AddedSeries.of(cohort, request, channel, text, bool(said), watch.part(0, 2))
+            images = AddedSeries.of(cohort, request, channel, text, said.get(channel, ""), watch.part(0, 2))
         else:
             images = _AddedFiles.of(cohort, request, channels, channel, text, watch.part(0, 2))
         made: list[Path] = []

@@ -18,7 +18,7 @@ from ..core.dicom_series import DicomSeries
 from ..core.dicom_source import DicomSource, read_source
 from ..core.image_intake import free_path
 from ..core.images import write_image
-from ..core.messages import _, counted, listed
+from ..core.messages import _, capitalized, counted, listed
 from .create_request import CreateRequest
 from .dicom_channels import FirstImage, channel_voxels, modalities_of, require_one_modality
 from .dicom_intake import log_series_of_cases, usable_series
@@ -42,17 +42,18 @@ class AddedSeries:
     modality: str
     _cohort: Cohort
     _channel: str
+    _kind: str
     _series: Mapping[str, DicomSeries]
 
     @classmethod
     def of(
-        cls, cohort: Cohort, request: AddChannelRequest, channel: str, text: str, is_said: bool, watch: Watch
+        cls, cohort: Cohort, request: AddChannelRequest, channel: str, text: str, said: str, watch: Watch
     ) -> AddedSeries:
         """The series of a request, each of which has been checked.
 
         Args:
-            text: description or UID of the series; '' for all of them, where the cases are named. is_said: whether the
-                user has said what they are, so that their headers do not count.
+            text: description or UID of the series; '' for all of them, where the cases are named. said: the modality
+                that the user gives, so that their headers do not count; '' for none.
 
         Raises BadInputError and CohortError.
         """
@@ -84,18 +85,19 @@ class AddedSeries:
             first = FirstImage(_("the case '{name}'").format(name=name), cohort.geometry(name), frame)
             first.require_usable(channel, one, request.resample)
         of_channel = [(channel, one) for one in found.values()]
-        require_one_modality(of_channel, (channel,) if is_said else (), cohort)
-        new = tuple(name for name, one in found.items() if not _has(cohort, name, channel, one, watch))
+        require_one_modality(of_channel, (channel,) if said else (), cohort)
+        kind = said or cohort.modalities.get(channel, "")
+        new = tuple(name for name, one in found.items() if not _has(cohort, name, channel, one, kind, watch))
         modality = modalities_of(of_channel).get(channel, "")
         if any(channel in cohort.channel_paths(case.name) for case in cohort.cases):
             modality = ""  # what the cohort knows stays, and what it does not know stays unknown
         log_series_of_cases([(name, found[name]) for name in new])
-        return cls(tuple(found), new, modality, cohort, channel, found)
+        return cls(tuple(found), new, modality, cohort, channel, kind, found)
 
     def entered(self, name: str, made: list[Path], watch: Watch) -> str:
         """Write the image of a case, resampled if need be; returns its path for cohort.json."""
         one, grid = self._series[name], self._cohort.geometry(name)
-        voxels, is_resampled = channel_voxels(one, grid, watch)
+        voxels, is_resampled = channel_voxels(one, grid, watch, self._channel, self._kind)
         path = free_path(self._cohort.path_for_channel(name, self._channel), lambda place: place.exists())
         made.append(path)
         write_image(path, voxels, grid)
@@ -179,16 +181,17 @@ def _require_own_study(sources: Mapping[str, DicomSource | None], name: str, one
             "{series} is given for the case '{name}', but is of the study that the case '{other}' was made from. Give "
             "the names in the order of the series, or leave out '--names': then each series goes to the case of its "
             "study."
-        ).format(series=one.title[:1].upper() + one.title[1:], name=name, other=others[0])
+        ).format(series=capitalized(one.title), name=name, other=others[0])
     )
 
 
-def _has(cohort: Cohort, name: str, channel: str, one: DicomSeries, watch: Watch) -> bool:
+def _has(cohort: Cohort, name: str, channel: str, one: DicomSeries, kind: str, watch: Watch) -> bool:
     """Whether a case has this image already. Raises CohortError when it has another one."""
     known = cohort.channel_paths(name)
     if channel not in known:
         return False
     grid = cohort.geometry(name)
-    if not np.array_equal(channel_voxels(one, grid, watch)[0], cohort.channel_image(name, channel, grid)):
+    voxels, _is_resampled = channel_voxels(one, grid, watch, channel, kind)
+    if not np.array_equal(voxels, cohort.channel_image(name, channel, grid)):
         raise another_image(name, channel, known[channel])
     return True

@@ -20,7 +20,7 @@ from ..core.dicom_source import DicomSource, cases_by_series, source_path, write
 from ..core.dicom_voxels import read_series
 from ..core.image_intake import remove_imported
 from ..core.images import IMAGE_ENDINGS, write_image
-from ..core.messages import _, listed
+from ..core.messages import _, capitalized, listed
 from ..core.modalities import CT, require_same_modalities
 from .case_channels import CaseChannels
 from .dicom_channels import (
@@ -99,6 +99,7 @@ def create_from_dicom(
     new_cases = [of_first[one.key] for _name, one in fresh]
     new_series = series_of_channels(new_cases, names_of_channels)
     require_one_modality(new_series, request.modalities, known)
+    kinds = {**(known.modalities if known is not None else {}), **request.modalities}
     modalities = {**modalities_of(new_series), **request.modalities}
     if known is not None:
         # Of a cohort from an earlier version the modalities are not known, and stay so.
@@ -116,14 +117,15 @@ def create_from_dicom(
         written: list[str] = []
         for number, (name, one) in enumerate(fresh):
             part = watch.part(1 + number, len(fresh) + 2, f"'{name}': ")
-            voxels, geometry = read_series(one, part, request.modalities.get((*names_of_channels, "")[0]))
+            first = (*names_of_channels, "")[0]
+            voxels, geometry = read_series(one, part, kinds.get(first, ""), first)
             path = folder / "images" / f"{file_stem(name)}.nrrd"
             made += [path, source_path(folder, name)]
             # First, so that the image of an attempt that was killed can be distinguished from other files.
             write_source(folder, name, DicomSource.of(one, folder if request.keep_source_paths else None))
             write_image(path, voxels, geometry)
             images[name] = str(path)
-            further[name] = _write_channels(of_first[one.key], folder, name, geometry, part, made)
+            further[name] = _write_channels(of_first[one.key], folder, name, geometry, kinds, part, made)
             written += references.write(one, folder, name, made)
         plain = replace(request, name_from="file", series=(), import_mode="link")
         if written:
@@ -151,7 +153,7 @@ def _note_unknown_ct(known: Cohort, series: Sequence[tuple[str, DicomSeries]]) -
     ct = [one for channel, one in series if one.headers[0].modality == CT and not known.modality(channel)]
     if ct and known.cases:
         _LOG.warning(
-            f"{ct[0].title[:1].upper()}{ct[0].title[1:]} is CT, but the cohort '{known.name}' does not say what its "
+            f"{capitalized(ct[0].title)} is CT, but the cohort '{known.name}' does not say what its "
             f"images are, so each of them is scaled by itself. If all are CT, enter that as 'modalities' in "
             f"'{COHORT_FILE}'; otherwise make a cohort of each kind."
         )
@@ -175,12 +177,21 @@ def _further_paths(known: Cohort, name: str) -> dict[str, str]:
 
 
 def _write_channels(
-    case: DicomCase, folder: Path, name: str, geometry: VolumeGeometry, watch: Watch, made: list[Path]
+    case: DicomCase,
+    folder: Path,
+    name: str,
+    geometry: VolumeGeometry,
+    kinds: Mapping[str, str],
+    watch: Watch,
+    made: list[Path],
 ) -> dict[str, str]:
-    """Write the further channels of a case; returns their files by name."""
+    """Write the further channels of a case; returns their files by name.
+
+    `kinds`: the modality of each channel of which it is known.
+    """
     found = {}
     for channel, one in case.further.items():
-        voxels, is_resampled = channel_voxels(one, geometry, watch)
+        voxels, is_resampled = channel_voxels(one, geometry, watch, channel, kinds.get(channel, ""))
         path = folder / channel_folder(channel) / f"{file_stem(name)}.nrrd"
         made.append(path)
         write_image(path, voxels, geometry)
@@ -222,9 +233,9 @@ def _is_dicom(path: str, is_asked_for: bool) -> bool:
     if named:
         raise BadInputError(
             _(
-                "None of the files in '{folder}' is DICOM, although {count} have the ending .dcm, such as '{example}'. "
-                "Check that they were copied or unpacked completely."
-            ).format(folder=path, count=len(named), example=min(named))
+                "None of the files in '{folder}' is DICOM, although {count} have the ending .dcm. Check that they were "
+                "copied or unpacked completely."
+            ).format(folder=path, count=len(named))
         )
     return False
 

@@ -13,7 +13,7 @@ from ..core.cohort_file import COHORT_FILE
 from ..core.dicom_series import DicomSeries, is_named
 from ..core.dicom_source import read_source
 from ..core.dicom_voxels import read_series
-from ..core.messages import _, joined, listed
+from ..core.messages import _, capitalized, joined, listed
 from ..core.modalities import is_modality
 
 
@@ -121,18 +121,22 @@ class FirstImage:
         raise BadInputError(joined(" ", [problem, _("'--resample' resamples it.")]))
 
 
-def channel_voxels(one: DicomSeries, grid: VolumeGeometry, watch: Watch) -> tuple[np.ndarray, bool]:
+def channel_voxels(
+    one: DicomSeries, grid: VolumeGeometry, watch: Watch, channel: str, modality: str
+) -> tuple[np.ndarray, bool]:
     """The image of a further channel on the grid of the first, (K, J, I), and whether it was resampled.
+
+    `modality`: of the channel, as a user or the cohort says; '' if only the header tells.
 
     Raises BadInputError when it cannot be read, or lies outside of the first.
     """
-    voxels, own = read_series(one, watch)
+    voxels, own = read_series(one, watch, modality, channel)
     if grid.with_same_voxels(np.broadcast_to(np.uint8(0), own.shape), own) is not None:
         return on_grid_of_channels(voxels, own, grid, one.title), False
     try:
         return resampled_to_channel(voxels, own, grid), True
     except BadInputError as error:
-        title = one.title[:1].upper() + one.title[1:]
+        title = capitalized(one.title)
         raise BadInputError(_("{series}: {problem}").format(series=title, problem=error.message)) from error
 
 

@@ -13,7 +13,7 @@ from ..core import BadInputError, Watch
 from ..core.dicom_files import dicom_files
 from ..core.dicom_headers import readable_headers, series_of_damaged
 from ..core.dicom_series import DicomSeries, chosen_series, series_of
-from ..core.messages import _, counted, joined, listed
+from ..core.messages import _, capitalized, counted, joined, listed
 
 if TYPE_CHECKING:
     from .create_request import CreateRequest
@@ -78,7 +78,7 @@ def usable_series(request: CreateRequest, watch: Watch) -> list[DicomSeries]:
         _LOG.warning(f"Left out: {one.title}: {one.left_out}")
     for one in good:
         for note in one.notes:
-            _LOG.warning(f"{one.title[:1].upper()}{one.title[1:]}: {note}")
+            _LOG.warning(f"{capitalized(one.title)}: {note}")
     if not chosen:
         raise BadInputError(
             _("The DICOM files in {given} hold no series of images.").format(

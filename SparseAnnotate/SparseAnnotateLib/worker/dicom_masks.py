@@ -9,6 +9,7 @@ import numpy as np
 
 from ..core import BadInputError, Cohort, VolumeGeometry
 from ..core.dicom_files import dicom_files
+from ..core.dicom_paths import shown_file
 from ..core.dicom_reading import (
     SegmentationFile,
     is_segmentation_file,
@@ -17,7 +18,7 @@ from ..core.dicom_reading import (
 )
 from ..core.dicom_source import cases_by_series, note_codes, read_source
 from ..core.images import IMAGE_ENDINGS
-from ..core.messages import _, listed
+from ..core.messages import _, capitalized, listed
 
 
 def segmentation_files(given: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -62,35 +63,37 @@ class DicomMasks:
             try:
                 file = self._files[path] = read_segmentation_header(path)
             except BadInputError as error:
-                self.problems[path] = error
+                self.problems[self._key(path)] = error
                 continue
             of_series = [name for key, name in by_series.items() if key.partition(" ")[0] in file.series_uids]
             names = [name for name in of_series if self._is_of_time_point(file, name)]
             if of_series and not names:
-                self.problems[path] = BadInputError(
+                self.problems[self._key(path)] = BadInputError(
                     _(
-                        "The DICOM SEG '{path}' refers to the series of {cases}, which has several time points, and "
+                        "{file} refers to the series of {cases}, which has several time points, and "
                         "not only to the images of the one that was taken, so it is not clear whether it belongs to "
                         "it. Give the segmentation of that time point."
-                    ).format(path=path, cases=listed([f"'{name}'" for name in of_series], 3))
+                    ).format(file=capitalized(file.shown), cases=listed([f"'{name}'" for name in of_series], 3))
                 )
             elif len(set(names)) == 1:
                 several.setdefault(names[0], []).append(path)
             elif not names and len(cohort.cases) and not by_series:
                 self.others.append(path)  # by its name, like any mask
             elif names:
-                self.problems[path] = BadInputError(
+                self.problems[self._key(path)] = BadInputError(
                     _(
-                        "The DICOM SEG '{path}' refers to the series of several cases ({cases}), so it is not clear to "
+                        "{file} refers to the series of several cases ({cases}), so it is not clear to "
                         "which it belongs. Split it by series first."
-                    ).format(path=path, cases=listed([f"'{name}'" for name in dict.fromkeys(names)], 3))
+                    ).format(
+                        file=capitalized(file.shown), cases=listed([f"'{name}'" for name in dict.fromkeys(names)], 3)
+                    )
                 )
             else:
-                self.problems[path] = BadInputError(
+                self.problems[self._key(path)] = BadInputError(
                     _(
-                        "The DICOM SEG '{path}' refers to a series that no case of the cohort was made from. A "
+                        "{file} refers to a series that no case of the cohort was made from. A "
                         "segmentation of another series, even of the same patient, is not taken."
-                    ).format(path=path)
+                    ).format(file=capitalized(file.shown))
                 )
         for name, files in several.items():
             if len(files) == 1:
@@ -98,7 +101,7 @@ class DicomMasks:
             else:
                 self.problems[name] = BadInputError(
                     _("The case '{case}' has several DICOM SEG files: {files}. Give one.").format(
-                        case=name, files=listed([f"'{file}'" for file in files], 3)
+                        case=name, files=listed([self._files[file].shown for file in files], 3)
                     )
                 )
 
@@ -108,6 +111,15 @@ class DicomMasks:
 
     def has(self, path: str) -> bool:
         return path in self._files
+
+    def shown(self, path: str) -> str:
+        """A mask for messages, DICOM or not; see `shown_file`."""
+        return self._files[path].shown if path in self._files else f"'{path}'"
+
+    def _key(self, path: str) -> str:
+        """What a file that cannot be used is called in `problems`."""
+        shown = self._files[path].shown if path in self._files else shown_file(path)
+        return path if f"'{path}'" in shown else _("DICOM SEG {number}").format(number=len(self.problems) + 1)
 
     def read(self, case: str, path: str, geometry: VolumeGeometry) -> tuple[Mapping[int, str], np.ndarray]:
         """The names of the segments, and labels on the case's grid: (K, J, I), the number of the segment or 0.

@@ -13,7 +13,7 @@ from ..core.dicom_reading import SegmentationFile, read_segmentation, read_segme
 from ..core.dicom_series import DicomSeries
 from ..core.dicom_source import note_codes
 from ..core.images import write_image
-from ..core.messages import _, joined, listed
+from ..core.messages import _, capitalized, joined, listed
 from .dicom_masks import segmentation_files
 from .mask_labels import in_cohort_values
 
@@ -36,8 +36,8 @@ class DicomReferences:
             return
         if self.others:
             raise BadInputError(
-                _("'{path}' is a DICOM SEG, and '{other}' is not. Give references of one kind.").format(
-                    path=paths[0], other=self.others[0]
+                _("Some references are DICOM SEG files, and '{other}' is not. Give references of one kind.").format(
+                    other=self.others[0]
                 )
             )
         files = [read_segmentation_header(path) for path in paths]
@@ -49,12 +49,12 @@ class DicomReferences:
             if of_series and not fitting:
                 raise BadInputError(
                     _(
-                        "The DICOM SEG '{path}' does not refer to the images of {series} only, so it may be the "
+                        "{file} does not refer to the images of {series} only, so it may be the "
                         "segmentation of another time point. Give the one of this time point."
-                    ).format(path=of_series[0].path, series=one.title)
+                    ).format(file=capitalized(of_series[0].shown), series=one.title)
                 )
             if len(fitting) != 1:
-                found = listed([f"'{file.path}'" for file in fitting], 3) or _("none")
+                found = listed([file.shown for file in fitting], 3) or _("none")
                 raise BadInputError(
                     _("Give one DICOM SEG as the reference of each series. For {series} there is: {found}.").format(
                         series=one.title, found=found
@@ -81,7 +81,7 @@ class DicomReferences:
         try:
             labels: np.ndarray = in_cohort_values(source, file.names, {}, self.labels)
         except BadInputError as error:
-            refused = _("The DICOM SEG '{path}' was not taken.").format(path=file.path)
+            refused = _("{file} was not taken.").format(file=capitalized(file.shown))
             raise BadInputError(joined(" ", [refused, error.message])) from error
         path = folder / "references" / f"{file_stem(name)}.nrrd"
         made.append(path)

@@ -70,7 +70,7 @@ class TakenMask:
     """What was taken from the mask of one case.
 
     Attributes:
-        mask: path of the file.
+        mask: path of the file; where it names the patient, where the file is.
         slices: those drawn in it, in short ('axial 3 10-14').
         new, replaced, unchanged: how many of them were not drawn in the cohort, drawn differently, and the same.
         structures: those that they show. notes: sentences about what was left out or looks wrong.
@@ -102,8 +102,8 @@ def import_drawn(request: ImportDrawnRequest, watch: Watch) -> list[TakenMask]:
     problems = {**matched.problems, **dicom.problems}
     for name in set(matched.of_case) & set(dicom.of_case):
         problems[name] = BadInputError(
-            _("The case '{case}' has two masks: '{one}' and '{other}'. Give one.").format(
-                case=name, one=matched.of_case[name], other=found.pop(name)
+            _("The case '{case}' has two masks: '{one}' and {other}. Give one.").format(
+                case=name, one=matched.of_case[name], other=dicom.shown(found.pop(name))
             )
         )
     of_case = {name: path for name, path in found.items() if wanted is None or name in wanted}
@@ -175,7 +175,7 @@ class _Reading:
             return self._drawn(name, path, names, source, geometry)
         except BadInputError as error:
             raise BadInputError(
-                _("The mask '{path}' was not taken. {problem}").format(path=path, problem=error.message)
+                _("The mask {file} was not taken. {problem}").format(file=self.dicom.shown(path), problem=error.message)
             ) from error
 
     def warn_of_unused(self, masks: Mapping[str, str]) -> None:
@@ -221,7 +221,7 @@ class _Reading:
         shown = {v for plane, i in keys for v in label_counts(after.labels[slice_layer(axis_of[plane], i)][None])}
         return TakenMask(
             case=name,
-            mask=path,
+            mask=path if f"'{path}'" in self.dicom.shown(path) else self.dicom.shown(path),
             slices=slices_as_text(keys),
             new=len(found.new),
             replaced=len(found.changed),

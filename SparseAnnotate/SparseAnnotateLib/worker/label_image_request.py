@@ -9,6 +9,7 @@ from typing import Any
 from ..core import DEFAULT_DEVICE, CancelledError, SparseAnnotateError, Watch
 from ..core.channels import on_grid_of_channels, stacked
 from ..core.images import read_image, write_image
+from ..core.messages import _
 from ..core.origin import run_fingerprint
 from ..runs.run_folder import RunFolder
 from .prediction_options import PredictionOptions
@@ -57,7 +58,7 @@ def label_image(request: LabelImageRequest, watch: Watch) -> LabeledImage:
     predictor = _predictor(request, watch)
     if not request.images:
         return LabeledImage({})
-    watch.step(0.0, "")
+    watch.step(0.0, _("reading"))
     try:
         image, geometry = read_image(request.images[0])
         if len(request.images) > 1:

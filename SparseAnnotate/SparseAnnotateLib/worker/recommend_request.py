@@ -24,6 +24,7 @@ from ..selection import (
     cohort_slice_images,
     drawing_effort,
     recommend_slices,
+    side_by_side,
     with_measured_seconds,
 )
 from .measured_times import learned_cost, readable_ledgers
@@ -177,9 +178,7 @@ def cohort_features(
             part = watch.part(place * len(names) + number, len(shared) * len(names), f"'{name}': ")
             pictures.append(cohort_slice_images(cohort, name, planes, watch=part, channel=channel))
         of_channels.append(features.loaded()([p[plane] for p in pictures for plane in planes]))
-    joined = (
-        of_channels[0] if len(shared) == 1 else [np.concatenate(parts, 1) for parts in zip(*of_channels, strict=True)]
-    )
+    joined = of_channels[0] if len(shared) == 1 else side_by_side(of_channels)
     return _by_case(names, planes, joined)
 
 

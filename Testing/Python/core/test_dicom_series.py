@@ -301,13 +301,22 @@ def test_a_file_that_is_cut_off_is_named_before_anything_is_read(tmp_path):
     )
 
 
-@pytest.mark.parametrize("after", [PATIENT.encode("latin-1"), b"abdomen", b"MONOCHROME2"])
-def test_a_file_whose_header_is_cut_off_is_named(tmp_path, after):
+@pytest.mark.parametrize(
+    ("after", "called"),
+    [
+        (PATIENT.encode("latin-1"), "number 5 of 9 (sorted by name) in '{folder}'"),
+        (b"abdomen", "number 5 of 9 (sorted by name) in '{folder}'"),
+        (b"MONOCHROME2", "'{path}'"),
+    ],
+)
+def test_a_file_whose_header_is_cut_off_is_named(tmp_path, after, called):
+    """By its path, once the header has said who the patient is."""
     write_series(tmp_path, VOXELS, GEOMETRY)
     path = sorted(tmp_path.glob("IM*"))[4]
     content = path.read_bytes()
     path.write_bytes(content[: content.index(after) + 3])
-    with pytest.raises(BadInputError, match=rf"{path.name}' is damaged: its header is incomplete\. Copy"):
+    words = f"The DICOM file {called.format(folder=tmp_path, path=path)} is damaged: its header is incomplete. Copy"
+    with pytest.raises(BadInputError, match=re.escape(words)):
         found(tmp_path)
 
 

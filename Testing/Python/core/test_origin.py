@@ -14,7 +14,7 @@ from SparseAnnotateLib.core import Cohort, Plane, SparseAnnotation, VolumeGeomet
 from SparseAnnotateLib.core import image_fingerprint as image_fingerprint_module
 from SparseAnnotateLib.core.image_fingerprint import content_fingerprint, image_files, image_fingerprint
 from SparseAnnotateLib.core.images import read_facts, write_image
-from SparseAnnotateLib.core.origin import Origin, run_fingerprint, stale_sentence
+from SparseAnnotateLib.core.origin import Origin, run_fingerprint, scale_of, stale_sentence
 
 GEOMETRY = VolumeGeometry.from_spacing((24, 28, 32), (2.0, 1.0, 1.0))
 
@@ -198,3 +198,26 @@ def test_a_fingerprint_is_kept_while_the_file_looks_the_same(tmp_path, monkeypat
     assert image_fingerprint(path, memo) != before
     memo.write_text("{}")
     assert image_fingerprint(path, memo) != before
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "words"),
+    [
+        ((), ("",), "the images count as CT now"),
+        (("",), (), "the images do not count as CT any more"),
+        ((), ("a", "b"), "the images count as CT now and the images of 'b' count as CT now"),
+        (("a", "b"), ("a",), "the images of 'b' do not count as CT any more"),
+    ],
+)
+def test_a_change_of_what_the_images_are_says_which_way(before, now, words):
+    first = "a" if "a" in before + now else ""
+    made, later = (Origin(scale=scale_of(ct, first)) for ct in (before, now))
+    assert made.changes(later).startswith(words)
+    assert made.changes(later).endswith("(see 'modalities' in 'cohort.json')")
+    assert made.changes(made) == ""
+
+
+def test_results_of_before_know_their_scale():
+    assert scale_of([], "") == "each image"
+    assert scale_of(["a", "b"], "a") == "Hounsfield units, b: Hounsfield units"
+    assert scale_of(["b"], "a") == "each image, b: Hounsfield units"

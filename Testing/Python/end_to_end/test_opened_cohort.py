@@ -445,7 +445,7 @@ def test_what_the_image_is_counts_for_fills_that_depend_on_it(mrml, logic, folde
         logic.setModality(volume, "CT")
         assert scene.modality_has_changed(made, volume) == depends
         if depends:
-            with pytest.raises(BadInputError, match=r"What 'b.*' is \(CT or not\) has been changed since '"):
+            with pytest.raises(BadInputError, match=r"'b.*' counts as CT now, which it did not when '.*' was made"):
                 scene.require_current(made, volume, drawing, [])
         logic.setModality(volume, "MR")
         scene.require_current(made, volume, drawing, [])

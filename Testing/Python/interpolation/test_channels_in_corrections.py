@@ -16,7 +16,12 @@ from SparseAnnotateLib.interpolation import corrected_fill, finished_fill
 from SparseAnnotateLib.interpolation.channel_mixtures import ChannelMixture
 from SparseAnnotateLib.interpolation.correcting import correct
 from SparseAnnotateLib.interpolation.interpolator import interpolator_named
-from SparseAnnotateLib.interpolation.seen_channels import MixedImage, SeenChannels, image_of_structure
+from SparseAnnotateLib.interpolation.seen_channels import (
+    MixedImage,
+    SeenChannels,
+    finding_image_of_structure,
+    image_of_structure,
+)
 from SparseAnnotateLib.worker.correct_request import CorrectRequest
 from SparseAnnotateLib.worker.correct_request import correct as correct_case
 from SparseAnnotateLib.worker.fill_request import FillRequest, fill
@@ -95,6 +100,24 @@ def test_where_only_several_channels_show_a_structure_they_are_mixed():
         results.append(found)
     np.testing.assert_array_equal(results[0][0], results[1][0])
     np.testing.assert_array_equal(results[0][1], results[1][1])
+
+
+def test_what_shows_a_structure_is_found_in_pieces_too():
+    """One for each channel, for each slice of each, and for each slice that shows it."""
+    drawn = annotation(drawn=(12, 16, 20))
+    for images in ([NOISE, SHOWS_LEFT], [(LEFT + 5.0 * NOISE).astype(np.float32), 5.0 * NOISE]):
+        pieces, steps = 0, finding_image_of_structure(images, drawn, 1)
+        while True:
+            try:
+                next(steps)
+            except StopIteration as end:
+                found, weights = end.value
+                break
+            pieces += 1
+        assert pieces >= 2 + 2 * 3 + 3
+        expected, same = image_of_structure(images, drawn, 1)
+        assert weights == same
+        assert np.array_equal(found[:, :, :], expected[:, :, :])
 
 
 @pytest.mark.parametrize("axis", [0, 1, 2])

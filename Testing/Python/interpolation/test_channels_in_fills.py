@@ -6,12 +6,15 @@ import numpy as np
 import pytest
 
 from small_volumes import ball
+from sparse_fills import annotation_of
 from SparseAnnotateLib.core import BadInputError, Cohort, Plane, SparseAnnotation, VolumeGeometry, Watch
 from SparseAnnotateLib.core.images import read_labels, write_image
 from SparseAnnotateLib.interpolation import finished_fill
 from SparseAnnotateLib.interpolation.channel_mixtures import channel_mixture
 from SparseAnnotateLib.interpolation.drawn_stack import drawn_stacks
 from SparseAnnotateLib.interpolation.interpolators.random_walk import RandomWalkInterpolator
+from SparseAnnotateLib.interpolation.label_fields import DrawnSlices
+from SparseAnnotateLib.interpolation.seen_channels import image_of_structure
 from SparseAnnotateLib.worker.fill_request import FillRequest, fill
 
 SHAPE = (30, 40, 44)
@@ -75,6 +78,19 @@ def test_each_structure_has_its_own_channel():
         assert found.weights.tolist() == expected
         part = layers[:, 0]
         assert np.array_equal(found.of(lambda number, part=part: part[number]), np.clip(part[value - 1], 0, 1))
+
+
+def test_a_structure_that_only_slices_of_another_plane_show_has_its_own_channel():
+    left, right = ball(SHAPE, 6.0, (15, 12, 12)), ball(SHAPE, 6.0, (15, 28, 30))
+    labels = left + 2 * right
+    labels[10:22:4][labels[10:22:4] == 2] = 0
+    drawn = annotation_of(labels, {Plane.AXIAL: [10, 14, 18], Plane.CORONAL: [27]})
+    images = [(50.0 * mask + 5 * RNG.normal(size=SHAPE)).astype(np.float32) for mask in (left, right)]
+    seen = RandomWalkInterpolator().prepared(drawn, DrawnSlices.of(drawn), np.stack(images))
+    assert DrawnSlices.of(drawn).main.axis == 0
+    assert {value: seen.mixtures[value].weights.tolist() for value in (1, 2)} == {1: [1, 0], 2: [0, 1]}
+    # So it is for corrections.
+    assert image_of_structure(images, drawn, 2)[0] is images[1]
 
 
 def test_a_fill_that_is_made_slice_by_slice_is_that_of_all_slices_together():

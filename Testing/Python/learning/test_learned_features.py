@@ -243,6 +243,27 @@ def test_each_channel_has_features_of_its_own(tmp_path, kind):
     np.testing.assert_allclose(both.sum(axis=0), 0.0, atol=1e-4)
 
 
+@pytest.mark.parametrize("kind", ["intensity", "mae"])
+def test_a_slice_that_the_first_channel_shows_blank_has_no_features(tmp_path, kind):
+    """Noise in another channel shows nothing in air."""
+    shape = (9, 12, 14)
+    geometry = VolumeGeometry.from_spacing(shape)
+    images = np.random.default_rng(0).normal(size=(2, *shape)).astype(np.float32)
+    images[0, 6:] = 0.0
+    for number, image in enumerate(images):
+        write_image(tmp_path / f"{number}.nrrd", image, geometry)
+    found = {}
+    for channels in (("first",), ("first", "second")):
+        cohort = Cohort.create(tmp_path / "-".join(channels), "x", {1: "one"}, channels=channels)
+        cohort.add_case("a", tmp_path / "0.nrrd", further=dict.fromkeys(channels[1:], tmp_path / "1.nrrd"))
+        settings = requests.RecommendRequest(
+            str(cohort.folder), budget=Budget(total=2), features=kind, feature_steps=2, device="cpu"
+        )
+        features = cohort_features(cohort, ["a"], [Plane.AXIAL], settings, Watch())["a"][Plane.AXIAL]
+        found[len(channels)] = features.any(axis=1).tolist()
+    assert found[2] == found[1] == [True] * 6 + [False] * 3
+
+
 def test_recommending_looks_at_all_channels_with_learned_features(tmp_path):
     cohort = Cohort.create(tmp_path / "cohort", "two", {1: "one"}, channels=("first", "second"))
     image, geometry = noisy_image(ball()), VolumeGeometry.from_spacing(ball().shape)

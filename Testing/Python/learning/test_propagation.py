@@ -8,9 +8,21 @@ import torch
 
 from small_volumes import ball, noisy_image
 from sparse_fills import annotation_of, axial, filled
-from SparseAnnotateLib.core import BadInputError, CancelledError, Cohort, Plane, Watch, metrics
+from SparseAnnotateLib.core import (
+    BadInputError,
+    CancelledError,
+    Cohort,
+    Ledger,
+    Plane,
+    SliceState,
+    Watch,
+    metrics,
+)
 from SparseAnnotateLib.core.images import write_image
+from SparseAnnotateLib.interpolation import AutoInterpolator, finished_fill
+from SparseAnnotateLib.interpolation.interpolators.shape import ShapeInterpolator
 from SparseAnnotateLib.interpolation.label_fields import DrawnSlices
+from SparseAnnotateLib.interpolation.seen_channels import channel_of_most
 from SparseAnnotateLib.learning.propagation.learned_interpolator import PropagationInterpolator, trained_propagation
 from SparseAnnotateLib.learning.propagation.slice_matcher import (
     PropagationSettings,
@@ -172,7 +184,6 @@ def test_a_volume_smaller_than_the_patch_is_learned_from():
 
 
 def test_what_is_carried_takes_part_in_a_mixture_with_its_probabilities():
-    from SparseAnnotateLib.interpolation import AutoInterpolator
     from SparseAnnotateLib.interpolation.chance_filling import ChanceInterpolator, ChanceSource, LearnsFirst
 
     labels, image = wandering()
@@ -193,8 +204,6 @@ def test_what_is_carried_takes_part_in_a_mixture_with_its_probabilities():
 
 
 def test_learning_within_a_mixture_can_be_cancelled():
-    from SparseAnnotateLib.interpolation import AutoInterpolator
-
     labels, image = wandering()
     watch = Watch(lambda progress: watch.cancel() if "step" in progress.message else None)
     with pytest.raises(CancelledError):
@@ -223,6 +232,87 @@ def test_of_several_channels_the_one_that_shows_the_structures_is_followed(tmp_p
         learned = trained_propagation(cohort, ["case"], short)
         of_cohort.append(learned.fill(annotation, np.stack(list(channels.values()))).labels)
     np.testing.assert_array_equal(*of_cohort)
+
+
+class Watched(PropagationInterpolator):
+    """Notes which channels are used."""
+
+    def __init__(self, *given, **named):
+        super().__init__(*given, **named)
+        self.used = []
+
+    def _normalised(self, image, number, watch=None):
+        self.used.append(number)
+        return super()._normalised(image, number, watch)
+
+
+def shown_in_both_but_on_slice_4():
+    """Labels and two channels: the first one shows them better, but for slice 4."""
+    labels, _ = wandering(count=9, size=24)
+    image = np.random.default_rng(2).normal(size=(2, *labels.shape)).astype(np.float32)
+    image += np.array([2.5, 1.5], np.float32)[:, None, None, None] * labels
+    image[0, 4] -= 5 * labels[4]
+    return labels, image
+
+
+@pytest.mark.parametrize("by", ["propagation", "auto"])
+@pytest.mark.parametrize("learned_before", [False, True])
+def test_structures_that_different_slices_decide_are_followed_in_one_channel(by, learned_before):
+    """The first structure alone would be followed in the first channel, both others in the second one."""
+    labels, _ = wandering(count=10, size=24)
+    labels = labels + 2 * labels[:, ::-1] + 3 * np.roll(labels[:, ::-1], -5, 1) * (labels[:, ::-1] == 0)
+    labels[labels > 3] = 3
+    noise = np.random.default_rng(2).normal(size=(2, *labels.shape))
+    image = (5.0 * np.stack([labels == 1, labels > 1]) + noise).astype(np.float32)
+    ledger = Ledger()
+    for index in range(0, 10, 3):
+        structures = ("one",) if index == 3 else ("one", "two", "three")
+        ledger = ledger.with_state(Plane.AXIAL, index, SliceState.DRAWN, structures=structures)
+    names = {1: "one", 2: "two", 3: "three"}
+    annotation = replace(axial(labels, []), ledger=ledger, names=names)
+    (first, alone), *others = annotation.structure_groups()
+    assert first == (1,)
+    assert others
+    assert channel_of_most(image, alone) == 0
+    assert channel_of_most(image, annotation) == 1
+    short = replace(QUICK, steps=1, patch=16)
+    method = Watched(SliceMatcher(8, 3).eval() if learned_before else None, settings=short)
+    whole = AutoInterpolator({"shape": ShapeInterpolator(), "propagation": method}) if by == "auto" else method
+    finished_fill(whole, annotation, lambda: image, names)
+    assert set(method.used) == {1}
+
+
+def test_the_fill_and_its_evidence_use_one_channel_and_one_network(monkeypatch):
+    """Without the middle slice the first channel seems to show the structure best."""
+    learned = []
+    monkeypatch.setattr(
+        "SparseAnnotateLib.learning.propagation.slice_matcher.train_matcher",
+        lambda volumes, *given: learned.append(volumes) or SliceMatcher(8, 3).eval(),
+    )
+    labels, image = shown_in_both_but_on_slice_4()
+    annotation = axial(labels, [0, 4, 8])
+    hidden = axial(labels, [0, 8])
+    assert channel_of_most(image, hidden) == 0
+    assert channel_of_most(image, annotation) == 1
+    method = Watched(settings=replace(QUICK, steps=1, patch=16))
+    answer = AutoInterpolator({"shape": ShapeInterpolator(), "propagation": method})
+    answer.fill(annotation, image)
+    assert set(method.used) == {1}
+    assert len(learned) == 1
+    # Measured by itself, as on a cohort, the channel is the same.
+    method.used.clear()
+    answer.measure(annotation, image)
+    assert set(method.used) == {1}
+    assert len(learned) == 1
+
+
+def test_when_another_channel_shows_the_structures_now_it_is_learned_from():
+    labels, image = shown_in_both_but_on_slice_4()
+    method = Watched(settings=replace(QUICK, steps=1, patch=16))
+    for indices, expected in (([0, 8], 0), ([0, 4, 8], 1)):
+        method.used.clear()
+        finished_fill(method, axial(labels, indices), lambda: image, {1: "one"})
+        assert method.used == [expected, expected], "learned and filled"
 
 
 def test_a_further_channel_that_is_ct_is_scaled_like_the_first(tmp_path):

@@ -364,6 +364,7 @@ def test_an_image_with_nan_is_refused_by_name(ball_cohort):
         ball_cohort.add_case("ball_0", image, geometry)
     # Somebody else's file may still have them.
     write_image(ball_cohort.image_path("ball_0"), image, geometry)
+    ball_cohort.accept_image("ball_0")
     with pytest.raises(BadInputError, match=r"ball_0.nrrd' contains voxels that are not numbers"):
         train(ball_cohort, "r", SETTINGS)
 

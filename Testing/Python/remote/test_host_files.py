@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ast
+import errno
 import os
 import subprocess
+import tempfile
 import threading
 import time
 from contextlib import suppress
@@ -14,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from SparseAnnotateLib.core import BadInputError, BusyError, CancelledError, Watch, WorkerError
+from SparseAnnotateLib.core.errors import FileWriteError
 from SparseAnnotateLib.remote import copying, on_host
 from SparseAnnotateLib.remote.host_files import HostFiles, KnownHashes, content_of
 from SparseAnnotateLib.remote.hosts import Host
@@ -160,31 +163,92 @@ def test_a_disk_there_that_is_too_full_is_reported_before_anything_is_copied(hos
     files.close()
 
 
-@pytest.mark.parametrize("program", ["rsync", "sftp"])
-@pytest.mark.skipif(os.name == "nt" or os.geteuid() != 0, reason="only the superuser can mount a small disk")
-def test_a_disk_there_that_fills_up_in_the_middle_is_reported(host, tmp_path, program):
+@pytest.fixture
+def small_disk(tmp_path):
+    """The folder of a disk of 4 MB."""
+    if os.name == "nt" or os.geteuid() != 0:
+        pytest.skip("only the superuser can mount a small disk")
     small = tmp_path / "small"
     small.mkdir()
     mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(small)], capture_output=True)
     if mounted.returncode:
         pytest.skip("no disk can be mounted here")
-    try:
-        files = HostFiles(replace(host, copy_with=program, folder=str(small / "there")))
-        sent = {"large": HASHES.content(random_file(tmp_path / "large", 8_000_000))}
-        asked = files.ask
+    yield small
+    subprocess.run(["umount", "-l", str(small)], check=True)
 
-        def as_if_free(method, *rest, **more):
-            found = asked(method, *rest, **more)
-            return {**found, "free": 10**12} if method == "free" and not found["why"] else found
 
-        files.ask = as_if_free
-        with pytest.raises(WorkerError) as error:
-            files.send(AREA, sent, (), (), Watch())
-        assert "disk is full" in error.value.message
-        assert "Free some space there" in error.value.message
-        files.close()
-    finally:
-        subprocess.run(["umount", "-l", str(small)], check=True)
+@pytest.mark.parametrize("program", ["rsync", "sftp"])
+def test_a_disk_there_that_fills_up_in_the_middle_is_reported(host, tmp_path, small_disk, program):
+    files = HostFiles(replace(host, copy_with=program, folder=str(small_disk / "there")))
+    sent = {"large": HASHES.content(random_file(tmp_path / "large", 8_000_000))}
+    asked = files.ask
+
+    def as_if_free(method, *rest, **more):
+        found = asked(method, *rest, **more)
+        return {**found, "free": 10**12} if method == "free" and not found["why"] else found
+
+    files.ask = as_if_free
+    with pytest.raises(WorkerError) as error:
+        files.send(AREA, sent, (), (), Watch())
+    assert "disk is full" in error.value.message
+    assert "Free some space there" in error.value.message
+    files.close()
+
+
+def fetched(files: HostFiles, folder: Path) -> bytes:
+    """What arrives of the file 'a' of the area in a folder here."""
+    found = files.contents(AREA, ["a"])
+    files.fetch(AREA, found, {"a": folder / "a"}, folder / "parts", Watch())
+    return (folder / "a").read_bytes()
+
+
+@pytest.mark.parametrize("program", ["rsync", "sftp"])
+def test_a_disk_here_that_fills_up_while_results_come_back_is_reported_and_nothing_is_lost(
+    host, tmp_path, small_disk, program
+):
+    files = HostFiles(replace(host, copy_with=program))
+    files.facts()
+    result = random_file(there(host, "a"), 8_000_000)
+    (small_disk / "a").write_bytes(b"the earlier result")
+    with pytest.raises(FileWriteError) as error:
+        fetched(files, small_disk)
+    assert error.value.message.startswith("Copying from the host 'gpu' to this computer failed. ")
+    assert f"'{small_disk / 'parts'}' cannot be written because the disk is full. Free some" in error.value.message
+    assert (small_disk / "a").read_bytes() == b"the earlier result"
+    subprocess.run(["mount", "-o", "remount,size=30m", str(small_disk)], check=True)
+    assert fetched(files, small_disk) == result.read_bytes()
+    files.close()
+
+
+@pytest.mark.parametrize("size", [1000, 3_000_000])
+def test_a_quota_here_that_is_used_up_is_reported_and_nothing_is_lost(host, files, tmp_path, monkeypatch, size):
+    """As where a quota cannot be seen in what is free; small files are written here, large ones by rsync."""
+    files.facts()
+    result = random_file(there(host, "a"), size)
+
+    def refused(*_rest, **_more):
+        raise OSError(errno.EDQUOT, os.strerror(errno.EDQUOT))
+
+    failing = copying.Command(["sh", "-c", "echo 'write failed: Disk quota exceeded (122)' >&2; exit 11"], "")
+    with monkeypatch.context() as quota:
+        quota.setattr(tempfile, "TemporaryFile", refused)
+        quota.setattr(Path, "write_bytes", refused)
+        quota.setattr(files.copier, "fetch", lambda *_rest: failing)
+        with pytest.raises(FileWriteError) as error:
+            fetched(files, tmp_path / "results")
+    assert error.value.message.startswith("Copying from the host 'gpu' to this computer failed. '" + str(tmp_path))
+    assert "your disk quota is used up. Free some space and try again" in error.value.message
+    assert fetched(files, tmp_path / "results") == result.read_bytes()
+
+
+def test_files_of_the_same_content_all_come_back(files, host, tmp_path):
+    files.facts()
+    for name in "abc":
+        there(host, name).parent.mkdir(parents=True, exist_ok=True)
+        there(host, name).write_bytes(b"empty")
+    found = files.contents(AREA, ["a", "b", "c"])
+    files.fetch(AREA, found, {name: tmp_path / name / "file" for name in found}, tmp_path / "parts", Watch())
+    assert [(tmp_path / name / "file").read_bytes() for name in "abc"] == [b"empty"] * 3
 
 
 def test_a_file_that_changes_while_it_is_copied_is_an_error(files, tmp_path):

@@ -128,9 +128,17 @@ def test_a_quota_that_is_used_up_is_reported_and_what_was_there_stays(tmp_path, 
     assert placed(keeper, {"a": b"a", "b": b"b"}) == {"a": b"a", "b": b"b"}
 
 
+def test_a_folder_that_cannot_be_made_is_reported_with_what_to_do(tmp_path):
+    (tmp_path / "file").touch()
+    params = {"folder": str(tmp_path / "file" / "there")}
+    answer = on_host.answer(on_host.Keeper(), {"id": 1, "method": "facts", "params": params}, lambda _message: None)
+    assert answer["error"]["message"].startswith(f"'{tmp_path / 'file'}' cannot be used (")
+    assert answer["error"]["message"].endswith("Check it there, or choose another folder with '--folder'.")
+
+
 def test_it_ends_when_it_hears_nothing_more(tmp_path):
     """As from a computer that was switched off: the connection stays open, and nothing arrives."""
-    text = Path(on_host.__file__).read_text().replace("SILENCE_SECONDS = 60.0", "SILENCE_SECONDS = 0.5")
+    text = Path(on_host.__file__).read_text().replace("SILENCE_SECONDS = 30.0", "SILENCE_SECONDS = 0.5")
     process = subprocess.Popen([sys.executable, "-c", text], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     assert process.wait(30) == 0
     process.communicate()

@@ -159,6 +159,14 @@ def test_what_changed_here_while_a_host_worked_on_it_is_not_overwritten(relay, c
         METHODS["fill"][1](METHODS["fill"][0](str(cohort.folder), method="shape"), Watch())
         return fetch(self, *rest)
 
+    # Also when the result is the same as the one that was here before.
+    cohort.save_annotation("a", SparseAnnotation.from_slices(LABELS, GEOMETRY, Plane.AXIAL, [2, 5, 8, 11, 14]))
+    METHODS["fill"][1](METHODS["fill"][0](str(cohort.folder), method="shape"), Watch())
+    before = cohort.fill_path("a").read_bytes()
+    with pytest.raises(BadInputError, match="The case 'a' was changed here while 'gpu' worked on it"):
+        relay.answer("fill", fill, Watch(), always_there=True)
+    assert cohort.fill_path("a").read_bytes() == before
+
     # A result that was made here meanwhile is not replaced by another one.
     shutil.rmtree(cohort.fill_path("a").parent)
     monkeypatch.setattr(HostFiles, "fetch_parts", filling)

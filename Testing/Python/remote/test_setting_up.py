@@ -178,6 +178,12 @@ def test_requests_about_hosts_are_answered_by_a_process(monkeypatch, tmp_path):
 
 
 @needs_ssh_server
+def test_trainings_that_do_not_use_slurm_are_submitted_without_its_options():
+    job = {"partition": "gpu", "memory_gb": 8.0, "gpus": 1, "hours": 2.0}
+    assert Host("gpu", job=job).submission == job
+    assert Host("gpu", job={**job, "engine": "local"}).submission == {"gpus": 1, "hours": 2.0, "engine": "local"}
+
+
 def test_setting_a_host_up_again_changes_only_what_is_given(server, host, tmp_path):
     kept = replace(host, prefix="env A=1", copy_with="sftp", job={"partition": "gpu", "gpus": 1}, cohorts=("x",))
     keep_host(kept)

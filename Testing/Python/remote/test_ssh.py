@@ -17,7 +17,7 @@ from SparseAnnotateLib.remote.host_connection import keeper_connection
 from SparseAnnotateLib.remote.host_files import HostFiles
 from SparseAnnotateLib.remote.hosts import Host
 from SparseAnnotateLib.remote.ssh import Ssh
-from SparseAnnotateLib.remote.ssh_errors import ConnectionLostError, ssh_problem
+from SparseAnnotateLib.remote.ssh_errors import ConnectionLostError, not_started, ssh_problem
 from ssh_server import SshServer, needs_ssh_server
 from system_needs import needs_posix_names
 
@@ -106,6 +106,17 @@ def test_a_python_that_is_not_there_or_is_none_is_reported(host, tmp_path):
     fake.chmod(fake.stat().st_mode | stat.S_IXUSR)
     with pytest.raises(WorkerError, match="ended on the host 'gpu' .I am no Python"):
         HostFiles(replace(host, python=str(fake))).facts()
+
+
+def test_the_line_that_says_that_a_program_was_not_found_is_shown_without_the_hints_after_it():
+    lines = ["pyenv: python9: command not found", "", "Note: see 'pyenv help global' for tips."]
+    assert "was not found on the host 'gpu' (pyenv: python9: command not found)." in message_of(127, lines)
+    assert "was not found on the host 'gpu' (exit code 127, without a message)." in message_of(127, [])
+    assert "ended on the host 'gpu' (It was stopped)." in message_of(3, ["a: command not found", "It was stopped."])
+
+
+def message_of(code: int, lines: list[str]) -> str:
+    return not_started("gpu", "python9", code, lines).message
 
 
 @needs_ssh_server

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
 import threading
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +15,7 @@ import numpy as np
 import pytest
 
 from SparseAnnotateLib.core import Cohort, Watch
-from SparseAnnotateLib.core.errors import CancelledError, RunError, SparseAnnotateError, WorkerError
+from SparseAnnotateLib.core.errors import CancelledError, FileWriteError, RunError, SparseAnnotateError, WorkerError
 from SparseAnnotateLib.core.images import read_labels
 from SparseAnnotateLib.remote import trainings
 from SparseAnnotateLib.remote.cohort_record import RunThere, read_record, record_of, write_record
@@ -192,15 +194,79 @@ def test_files_that_grow_while_they_are_copied_do_not_end_a_training(relay, shar
     monkeypatch.setattr(HostFiles, "contents", contents)
     # Neither does a copy that ends between two files.
     (folder / "plan.json").write_text("{ }")
+    (folder / "3d" / "labels.npy").write_bytes(b"for a while")
     put = HostFiles.put_in_place
     monkeypatch.setattr(HostFiles, "put_in_place", lambda self, *rest: (put(self, *rest), 1 / 0))
     with pytest.raises(ZeroDivisionError):
         training._bring_back(Watch(), everything=True)
     monkeypatch.setattr(HostFiles, "put_in_place", put)
     (folder / "plan.json").write_text("{  }")
+    (folder / "3d" / "labels.npy").unlink()
     training._bring_back(Watch(), everything=True, is_ended=True)
+    assert not (tiny_cohort.run_folder("growing") / "3d" / "labels.npy").exists()
     for name in ("plan.json", "metrics.jsonl", "3d/checkpoint.safetensors"):
         assert (tiny_cohort.run_folder("growing") / name).read_bytes() == (folder / name).read_bytes()
+
+
+def test_files_of_a_run_with_the_same_content_all_come_back(relay, shared_host, tiny_cohort):
+    training, folder = started(relay, shared_host, tiny_cohort, "twins")
+    for name in ("a", "b", "c"):
+        (folder / name).mkdir()
+        (folder / name / "labels.npy").write_bytes(b"the same")
+    training._bring_back(Watch(), everything=True)
+    for name in ("a", "b", "c"):
+        assert (tiny_cohort.run_folder("twins") / name / "labels.npy").read_bytes() == b"the same"
+
+
+def test_a_run_is_not_finished_here_before_its_weights_are_here(relay, shared_host, tiny_cohort, monkeypatch):
+    training, folder = started(relay, shared_host, tiny_cohort, "finishing")
+    (folder / "3d" / "weights.safetensors").write_bytes(os.urandom(2 << 20))
+    for card in (folder / "card.json", folder / "3d" / "card.json"):
+        card.write_text("{}")
+    here = tiny_cohort.run_folder("finishing")
+    training._bring_back(Watch(), everything=False)
+    assert {path.name for path in here.rglob("*") if path.is_file()} == {"plan.json", "metrics.jsonl"}
+    with monkeypatch.context() as full:
+        full.setattr(HostFiles, "_fetch_batch", lambda *_rest: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            training._bring_back(Watch(), everything=True)
+    assert not list(here.rglob("card.json"))
+    training._bring_back(Watch(), everything=True)
+    assert len(list(here.rglob("card.json"))) == 2
+    # What stopped between the last file and the note that all are here is finished by the next time.
+    training._found, training._submitted = lambda watch: None, None
+    with pytest.raises(RunError, match="has finished already"):
+        training.train(Watch())
+    training._remember(lambda known: replace(known, token="t"))
+    training._found = lambda watch: "1"
+    training._states = lambda watch, *ids: [JobState("1", "train", "finishing", "local", "finished")]
+    monkeypatch.setattr(RunFolder, "card", lambda self: {})
+    assert training.train(Watch())["run"] == "finishing"
+    assert read_record(tiny_cohort.state_folder).runs["finishing"].is_brought_back
+
+
+def test_a_full_disk_here_says_that_the_training_continues_or_is_kept_there(
+    relay, shared_host, tiny_cohort, monkeypatch
+):
+    training, folder = started(relay, shared_host, tiny_cohort, "full")
+    monkeypatch.setattr(trainings, "_SOON_SECONDS", -1.0)
+    state = JobState("1", "train", "full", "local", "running")
+    training._found = lambda watch: "1"
+    training._states = lambda watch, *ids: [state]
+
+    def refused(self, *_rest, **_more):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as full:
+        full.setattr(Path, "write_bytes", refused)
+        with pytest.raises(WorkerError, match=r"disk is full.* The training of 'full' continues there\."):
+            training.train(Watch())
+        state = replace(state, state="finished")
+        with pytest.raises(FileWriteError, match=r"disk is full.* The run 'full' is kept on the host 'gpu'\."):
+            training.train(Watch())
+    with suppress(RunError):  # the run has no card
+        training.train(Watch())
+    assert (tiny_cohort.run_folder("full") / "plan.json").read_bytes() == (folder / "plan.json").read_bytes()
 
 
 @pytest.mark.parametrize("is_reached", [False, True])

@@ -21,14 +21,18 @@ STUDIES = {"case_001": generate_uid(), "case_002": generate_uid()}
 FRAME = generate_uid()
 
 
+# Read without the sign of its values, half of the voxels of a scan are very high.
+NO_SIGN = {"PixelRepresentation": 0, "RescaleIntercept": 0, "lower": 1024}
+
+
 def scan(seed: int, shape=SHAPE) -> np.ndarray:
     return np.random.default_rng(seed).integers(-500, 500, shape)
 
 
-def series(folder, case: str, seed: int, description: str, grid=GRID, **elements):
+def series(folder, case: str, seed: int, description: str, grid=GRID, lower: int = 0, **elements):
     given = {"StudyInstanceUID": STUDIES.get(case, generate_uid()), "FrameOfReferenceUID": FRAME, "modality": "MR"}
     given |= {"SeriesDescription": description, "SeriesNumber": seed, **elements}
-    return write_series(folder, scan(seed, grid.shape), grid, **given)
+    return write_series(folder, scan(seed, grid.shape) - lower, grid, **given)
 
 
 @pytest.fixture
@@ -154,6 +158,22 @@ def test_ct_added_to_files_of_which_nothing_is_known_is_noted(tmp_path, capsys):
     assert Cohort.open(tmp_path / "files").modalities == {}
 
 
+def test_the_check_of_ct_values_follows_what_the_user_says_of_the_added_channel(cohort, tmp_path, capsys):
+    for header, name in (("CT", "called ct"), ("MR", "called mr")):
+        series(tmp_path / name, "case_001", 62, "without sign", modality=header, **NO_SIGN)
+        signless = {"scans": name, "channel": "other=without sign"}
+        assert add(tmp_path, "--modality", "CT", **signless) == 1
+        words = said(capsys)
+        assert "calls values unsigned that have a sign" in words
+        assert "give '--modality other=OT'" in words
+    assert Cohort.open(cohort.folder).channels == ()
+    # What is no CT may have such values.
+    assert add(tmp_path, "--modality", "other=OT", scans="called ct", channel="other=without sign") == 0
+    again = Cohort.open(cohort.folder)
+    assert again.channel_image("case_001", "other", GRID).max() > 60_000
+    assert again.modalities["other"] == "OT"
+
+
 def test_names_in_another_order_than_the_series_do_not_swap_patients(cohort, tmp_path, capsys):
     t1 = {"channel": "T1=T1 mprage", "scans": "t1/case_00[12]"}
     assert add(tmp_path, "--names", "case_002", "case_001", **t1) == 1
@@ -189,9 +209,9 @@ def test_of_cases_of_one_study_a_series_belongs_to_that_with_its_frame_of_refere
 def test_a_cancel_does_not_wait_for_a_whole_series_to_be_written(cohort, tmp_path, monkeypatch):
     watch, real = Watch(), dicom_added_channels.channel_voxels
 
-    def cancelled(one, grid, part):
+    def cancelled(one, grid, part, *given):
         watch.cancel()
-        return real(one, grid, part)
+        return real(one, grid, part, *given)
 
     monkeypatch.setattr(dicom_added_channels, "channel_voxels", cancelled)
     written = []

@@ -21,13 +21,13 @@ def scan(seed: int, shape=SHAPE) -> np.ndarray:
     return np.random.default_rng(seed).integers(-500, 500, shape)
 
 
-def study(folder, uid: str, first: int, grid=None, second: str = "T1 mprage", **elements) -> None:
-    """A study of two series on one grid, or the second one on another `grid`."""
+def study(folder, uid: str, first: int, grid=None, second: str = "T1 mprage", lower: int = 0, **elements) -> None:
+    """A study of two series on one grid, or the second one on another `grid`, with values that much `lower`."""
     own = oblique(SHAPE)
     shared = {"StudyInstanceUID": uid, "FrameOfReferenceUID": FRAME, "modality": "MR"}
     write_series(folder / "a", scan(first), own, SeriesDescription="T2 flair", **shared)
     grid = grid or own
-    voxels = scan(first + 1, grid.shape)
+    voxels = scan(first + 1, grid.shape) - lower
     write_series(folder / "b", voxels, grid, SeriesDescription=second, SeriesNumber=4, **{**shared, **elements})
 
 
@@ -116,6 +116,28 @@ def test_series_are_named_once(tmp_path, capsys):
     study(tmp_path / "dicom", generate_uid(), 1)
     assert create(tmp_path / "dicom", tmp_path / "cohort", "--series", "T2 flair") == 1
     assert "leave out '--series'" in capsys.readouterr().err
+
+
+def test_the_check_of_ct_values_follows_what_the_user_says_of_each_channel(tmp_path, capsys):
+    no_sign = {"PixelRepresentation": 0, "RescaleIntercept": 0, "lower": 1024}
+    study(tmp_path / "dicom", generate_uid(), 1, **no_sign)
+    for kind in (("FLAIR=MR", "T1=CT"), ("T1=CT",)):
+        assert create(tmp_path / "dicom", tmp_path / "cohort", "--modality", *kind) == 1
+        words = " ".join(capsys.readouterr().err.split())
+        assert "calls values unsigned that have a sign" in words
+        assert "give '--modality T1=OT'" in words
+    assert not (tmp_path / "cohort/cohort.json").exists()
+    study(tmp_path / "ct", generate_uid(), 1, modality="CT", **no_sign)
+    assert create(tmp_path / "ct", tmp_path / "cohort") == 1
+    assert create(tmp_path / "ct", tmp_path / "cohort", "--modality", "T1=OT") == 0
+    cohort = Cohort.open(tmp_path / "cohort")
+    assert cohort.channel_image("case_001", "T1", cohort.geometry("case_001")).max() > 60_000
+    # Of a case that is added, the cohort says it.
+    cohort.use_modalities({"FLAIR": "MR", "T1": "CT"})
+    study(tmp_path / "more", generate_uid(), 7, Modality="", **no_sign)
+    capsys.readouterr()
+    assert create(tmp_path / "more", tmp_path / "cohort") == 1
+    assert "calls values unsigned that have a sign" in " ".join(capsys.readouterr().err.split())
 
 
 def test_the_headers_say_whether_images_are_ct(tmp_path, capsys):

@@ -215,7 +215,7 @@ def test_a_missing_package_is_named_with_what_to_install(hospital, cohort, tmp_p
         (
             lambda f: [(f / f"{n}.dcm").write_bytes(b"x" * 200) for n in range(3)],
             [],
-            "is DICOM, although 3 have the ending .dcm, such as",
+            "is DICOM, although 3 have the ending .dcm. Check",
         ),
         (lambda f: (f / "a.txt").write_text("x"), ["--series", "liver"], "There are no DICOM files in '"),
         (lambda f: write_series(f, VOXELS[:1], GEOMETRY), [], "it is a single image, not a volume"),
@@ -522,7 +522,7 @@ def test_a_segmentation_of_another_series_or_frame_of_reference_is_refused(cohor
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"SegmentationType": "FRACTIONAL"}, "is a fractional DICOM SEG"),
+        ({"SegmentationType": "FRACTIONAL"}, "a.dcm' is fractional (probabilities)"),
         ({"SegmentSequence": []}, "has no segments"),
         ({"PixelData": b"\x00" * 8}, "is damaged or cut off. Copy it again."),
     ],
@@ -531,6 +531,35 @@ def test_segmentations_that_cannot_be_read_are_refused(cohort, hospital, tmp_pat
     path = written(tmp_path / "a.dcm", only_series(hospital / "p2"), LABELS, *map(DicomSegment, ("liver", "tumor")))
     assert run("import-drawn", cohort.folder, changed(path, **change)) == 1
     assert words in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"SegmentationType": "FRACTIONAL"}, "The DICOM SEG number 1 of 1 in its folder (sorted by name; its path is"),
+        ({"FrameOfReferenceUID": "1.2.3"}, "lies in another frame of reference"),
+        ({"ReferencedSeriesSequence": []}, "refers to a series that no case"),
+        ({"PixelData": b"\x00" * 8}, "is damaged or cut off. Copy it again."),
+        ({}, "number 1 of 1 in its folder"),
+    ],
+)
+def test_messages_and_results_do_not_show_the_path_of_a_segmentation_that_names_the_patient(
+    cohort, hospital, tmp_path, change, words, capsys
+):
+    folder = tmp_path / "Annegret"
+    path = written(folder / "a.dcm", only_series(hospital / "p2"), LABELS, *map(DicomSegment, ("liver", "tumor")))
+    changed(path, **change)
+    capsys.readouterr()
+    assert run("import-drawn", cohort.folder, folder, "--json") == (1 if change else 0)
+    output = capsys.readouterr()
+    said = output.out + output.err
+    assert words in " ".join(said.split())
+    assert "Annegret" not in said
+    # Of several, too.
+    shutil.copy(path, folder / "b.dcm")
+    run("import-drawn", cohort.folder, folder, "--json")
+    output = capsys.readouterr()
+    assert "Annegret" not in output.out + output.err
 
 
 @pytest.mark.parametrize("axes", [(0, 1, 2), (2, 0, 1), (1, 2, 0)])

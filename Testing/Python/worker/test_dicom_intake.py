@@ -129,6 +129,27 @@ def test_the_series_of_a_damaged_file_is_skipped_when_asked_for(tmp_path, kept_b
     assert len(Cohort.open(tmp_path / "co").cases) == 1
 
 
+@pytest.mark.parametrize("whole", [0, 1])
+@pytest.mark.parametrize("cut_in", [b"MONOCHROME2", "Müller^Annegret".encode("latin-1"), b"1.2.840.10008.5.1.4.1.1.2"])
+def test_the_path_of_a_damaged_file_that_may_name_the_patient_is_not_shown(tmp_path, whole, cut_in, capsys):
+    """Whether the file says who the patient is, or others beside it, or none."""
+    folder = tmp_path / "in" / "Annegret 2024"
+    write_series(folder, VOXELS, GEOMETRY)
+    write_series(tmp_path / "in" / "other", VOXELS, GEOMETRY)
+    files = sorted(folder.iterdir())
+    for path in files[: len(files) if not whole else 1]:
+        content = path.read_bytes()
+        path.write_bytes(content[: content.rindex(cut_in) + 3])
+    assert run("create", tmp_path / "co", tmp_path / "in") == 1
+    said = capsys.readouterr().err
+    assert f"The DICOM file number 1 of {len(files)} in its folder (sorted by name; its path is not shown" in said
+    assert "is damaged: its header is incomplete. Copy it again." in said
+    assert run("create", tmp_path / "co", tmp_path / "in", "--skip-unusable") == 0
+    said += capsys.readouterr().err
+    assert "Skipped: The DICOM file number 1 of" in said
+    assert "Annegret" not in said
+
+
 def test_what_an_interrupted_attempt_left_is_replaced_but_no_other_file(tmp_path, capsys):
     write_series(tmp_path / "in", VOXELS, GEOMETRY)
     shutil.copytree(cohort_of(tmp_path, "in").folder, tmp_path / "killed")

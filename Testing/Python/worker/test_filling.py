@@ -81,7 +81,8 @@ def test_every_method_can_be_asked_for(ball_cohort, method):
     assert made.changes(ball_cohort.origin(result.case)) == ""
     ball_cohort.use_modalities({"": "CT"})
     change = made.changes(ball_cohort.origin(result.case))
-    assert change == ("what the images are (CT or not) has been changed" if method == "propagation" else "")
+    words = "the images count as CT now (see 'modalities' in 'cohort.json')"
+    assert change == (words if method == "propagation" else "")
 
 
 def test_auto_may_choose_from_learned_filling_too(ball_cohort):

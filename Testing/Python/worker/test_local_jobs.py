@@ -257,6 +257,14 @@ def test_a_run_that_does_not_exist_or_has_finished_is_refused_before_anything_is
         submitted(tiny_cohort, engine="local")
 
 
+def test_a_training_of_a_cohort_without_drawn_slices_is_refused_before_it_waits_in_a_queue(tiny_cohort):
+    undrawn = Cohort.create(tiny_cohort.folder.parent / "undrawn", "undrawn", {1: "ball"})
+    undrawn.add_case("a", *tiny_cohort.image("a"))
+    with pytest.raises(BadInputError, match="No slice of the cohort 'undrawn' has been drawn yet"):
+        submitted(undrawn, engine="local")
+    assert not (undrawn.state_folder / "jobs" / "1").exists()
+
+
 def test_jobs_that_do_not_exist_are_named(tiny_cohort, capsys):
     folder = str(tiny_cohort.folder)
     for arguments in (["jobs", folder, "7"], ["logs", folder, "7"], ["cancel", folder, "7"]):

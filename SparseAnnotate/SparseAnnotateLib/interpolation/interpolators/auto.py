@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from copy import copy
 from dataclasses import replace
 from types import MappingProxyType
 from typing import TypeVar
@@ -19,6 +20,7 @@ from ..interpolator import (
     IncrementalInterpolator,
     Interpolator,
     InterpolatorEntry,
+    SeesOneChannel,
     auto_methods,
     interpolator_named,
     method_label,
@@ -70,18 +72,32 @@ class AutoInterpolator:
         self._only = only
         # No method has such a name.
         self._runs: dict[str, RunSource] = {run.name: run for run in runs}
+        self._has_seen = False
 
     def with_runs(self, runs: Sequence[RunSource]) -> AutoInterpolator:
         """The same methods and evidence, with runs."""
-        return AutoInterpolator(self._methods, self._evidence, runs)
+        other = copy(self)
+        other._runs = {run.name: run for run in runs}
+        return other
 
     def with_evidence(self, evidence: Sequence[Evidence]) -> AutoInterpolator:
         """The same methods, with evidence that was measured before."""
-        return AutoInterpolator(self._methods, evidence, list(self._runs.values()))
+        other = copy(self)
+        other._evidence = evidence
+        return other
+
+    def seeing(self, annotation: SparseAnnotation, image: np.ndarray | None) -> AutoInterpolator:
+        """See `SeesOneChannel`."""
+        other = copy(self)
+        other._methods = {name: _seeing(method, annotation, image) for name, method in self._methods.items()}
+        other._has_seen = True
+        return other
 
     def finding(self, values: Iterable[int]) -> AutoInterpolator:
         """See `FindsMore`."""
-        return AutoInterpolator(self._methods, self._evidence, list(self._runs.values()), tuple(values))
+        other = copy(self)
+        other._only = tuple(values)
+        return other
 
     def found_elsewhere(self, annotation: SparseAnnotation) -> dict[int, int]:
         """See `FindsMore`; the smallest in the volume first."""
@@ -102,6 +118,8 @@ class AutoInterpolator:
 
         A method that fails takes no part, and is named in the evidence.
         """
+        if not self._has_seen:
+            return self.seeing(annotation, image).measure(annotation, image, watch)
         watch = watch or Watch()
         found: list[Evidence] = []
         groups = annotation.structure_groups()
@@ -120,6 +138,8 @@ class AutoInterpolator:
     ) -> Fill:
         """See `Interpolator.fill`; without an image, methods that need it are left out, as are sources that fail."""
         annotation.require_drawn("the volume")
+        if not self._has_seen:
+            return self.seeing(annotation, image).fill(annotation, image, watch)
         watch = watch or Watch()
         try:
             return self._filled(annotation, image, watch)
@@ -211,8 +231,9 @@ class AutoInterpolator:
         )
 
     def _without(self, sources: Collection[str]) -> AutoInterpolator:
-        methods, runs = _but(self._methods, sources), _but(self._runs, sources)
-        return AutoInterpolator(methods, self._evidence, list(runs.values()), self._only)
+        others = copy(self)
+        others._methods, others._runs = _but(self._methods, sources), _but(self._runs, sources)
+        return others
 
     def _mixed(
         self,
@@ -229,7 +250,7 @@ class AutoInterpolator:
 
     def _tried(self, one: Round, annotation: SparseAnnotation, image: np.ndarray | None, watch: Watch) -> Evidence:
         """Leave-one-out of one round by the methods that do not fail, with a sentence for each that failed."""
-        sources, problems = self._sources(one.rest, image, watch.part(0, 2))
+        sources, problems = self._sources(one.rest, image, watch.part(0, 2), whole=annotation)
         while True:
             try:
                 return replace(evidence_of(sources, one, annotation, image, watch.part(1, 2)), failed=problems)
@@ -243,9 +264,11 @@ class AutoInterpolator:
         image: np.ndarray | None,
         watch: Watch,
         failed: Mapping[str, str] = MappingProxyType({}),
+        whole: SparseAnnotation | None = None,
     ) -> tuple[Sources, dict[str, str]]:
         """The methods as sources for an annotation, and a sentence for each that failed.
 
+        `whole`: with the hidden slices, so that the image is learned from along the same axis as for the fill.
         Those in `failed`, with their sentences, failed on all hidden slices: a method may not decide the fill for want
         of any evidence against it, so they are not asked, unless there is no other.
         Raises the last one's error when all fail.
@@ -261,7 +284,7 @@ class AutoInterpolator:
             try:
                 if isinstance(method, ChanceSource):
                     if isinstance(method, LearnsFirst) and image is not None:
-                        method.learn(annotation, image, watch.part(number, len(usable)))
+                        method.learn(whole or annotation, image, watch.part(number, len(usable)))
                     found[name] = method
                 else:
                     found[name] = _LabelSource(method.fill(annotation, image, watch.part(number, len(usable))))
@@ -284,6 +307,15 @@ class AutoInterpolator:
                 )
             )
         return usable
+
+
+def _seeing(method: Interpolator, annotation: SparseAnnotation, image: np.ndarray | None) -> Interpolator:
+    if not isinstance(method, SeesOneChannel):
+        return method
+    try:
+        return method.seeing(annotation, image)
+    except (SparseAnnotateError, MemoryError):
+        return method  # it fails again when it is used, and is then left out with a sentence
 
 
 def _without(name: str, problem: str) -> str:

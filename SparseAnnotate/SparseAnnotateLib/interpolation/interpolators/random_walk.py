@@ -70,7 +70,7 @@ class RandomWalkInterpolator(ChanceInterpolator):
         self._check_image(annotation, image)
         image = required_image(image)
         values = {value for index in drawn.main.indices for value in drawn.main.boxes(index)} | set(drawn.in_order())
-        return seen_channels([image] if image.ndim == 3 else image, drawn.main, values)
+        return seen_channels([image] if image.ndim == 3 else image, drawn, values)
 
     def chance(self, place: LabelGap, drawn: DrawnSlices, prepared: SeenChannels, watch: Watch) -> np.ndarray:
         """See `ChanceSource`: the probability that a walker reaches the label's seeds first."""

@@ -16,12 +16,13 @@ import torch
 from ...core import BadInputError, Cohort, Plane, RemainingTime, RunError, Watch
 from ...core.case_names import file_stem
 from ...core.messages import _
-from ...selection import FeatureSettings, cached_array, centred, check_seed, cohort_slice_images
+from ...selection import FeatureSettings, cached_array, centred, check_seed, cohort_slice_images, side_by_side
 from ..devices import Shortage, chosen_device, within_memory
 from ..weights import load_weights, save_weights
 from .slice_encoders import SliceEncoder, build_encoder
 
 _VERSION = 1  # part of every name in the cache: features learned by another version are not used
+_SLICES_OF_CHANNELS = "shown by the first"  # which ones are learned from where there are several, in these names, too
 _LEARNED_FROM_AT_MOST = 8192
 _ENCODED_TOGETHER = 64
 _WARM_UP = 0.1
@@ -68,7 +69,7 @@ def learned_features(
 
     The network learns from slices of all three planes of these cases (Zheng et al. 2020). Slices without contrast
     have the features 0. Of several channels each is a picture of its own: the same network sees all of them, and the
-    features of each, with the mean over all slices subtracted, stand side by side, (number of slices, D * channels).
+    features of each, with the mean over all slices subtracted, stand `side_by_side`, (number of slices, D * channels).
 
     Args:
         channels: that all of the cases have; '' is the first one.
@@ -93,7 +94,7 @@ def learned_features(
         )
     flat = of_channels[0]
     if len(channels) > 1:
-        flat = [np.concatenate(parts, axis=1) for parts in zip(*map(centred, of_channels), strict=True)]
+        flat = side_by_side([centred(found) for found in of_channels])
     each = iter(flat)
     return {name: {plane: next(each) for plane in planes} for name in names}
 
@@ -123,7 +124,7 @@ class _Encoder:
         facts = (_VERSION, kind, training.from_scratch, training.steps, training.batch, training.seed, *marks)
         of_ct = [channel for channel in channels if cohort.is_ct(channel)]
         facts = (*facts, "CT", *filter(None, of_ct)) if of_ct else facts
-        facts = (*facts, tuple(channels)) if len(channels) > 1 else facts
+        facts = (*facts, tuple(channels), _SLICES_OF_CHANNELS) if len(channels) > 1 else facts
         self.key = hashlib.sha256(repr(facts).encode()).hexdigest()[:16]
         self.device = "cpu"
         self._size, self._together = 0, _ENCODED_TOGETHER
@@ -206,8 +207,10 @@ class _Encoder:
             self._watch.step(
                 _PREPARING * number / len(self._names), _("preparing the slices of '{case}'").format(case=name)
             )
-            own = torch.cat([self._pictures(name, list(Plane), channel) for channel in self._channels])
-            own = own[~_without_contrast(own)]
+            of_channels = [self._pictures(name, list(Plane), channel) for channel in self._channels]
+            # Where the first channel is blank, the others have noise at best.
+            is_blank = _without_contrast(of_channels[0])
+            own = torch.cat([found[~(is_blank | _without_contrast(found))] for found in of_channels])
             order = np.random.default_rng([self._training.seed, number]).permutation(len(own))[:each]
             pictures.append(own[order])
             for part in pictures[-1].split(_ENCODED_TOGETHER):

@@ -73,11 +73,8 @@ class Predictor(RunModels):
         return {value: name for value, name in self.label_names.items() if value not in self._cohort.labels}
 
     def has_learned_from(self, case: str) -> bool:
-        """Whether drawn slices of a case were learned from, under its name or another one."""
-        if case in self.card.cases:
-            return True
-        marks = self.card.image_marks
-        return bool(marks) and self._cohort.image_fingerprint(case, self.card.channels) in marks
+        """See `RunCard.has_learned_from`."""
+        return self.card.has_learned_from(case, lambda: list(self._cohort.image_marks(case).values()))
 
     def image_facts(self, case: str, watch: Watch | None = None) -> ImageFacts:
         """What a case's image is like, to compare it with those that the run has learned from."""

@@ -10,6 +10,7 @@ import hashlib
 import logging
 import threading
 from collections.abc import Collection, Iterable, Sequence
+from copy import copy
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,7 +22,7 @@ from ...core.messages import _
 from ...core.modalities import CT_WINDOW
 from ...interpolation import Fill
 from ...interpolation.confidence import scaled
-from ...interpolation.drawn_stack import FOREGROUND, DrawnStack, Gap, PlaneBox, common, joined, relative, widened
+from ...interpolation.drawn_stack import FOREGROUND, Gap, PlaneBox, common, joined, relative, widened
 from ...interpolation.gap_filling import GapInterpolator, required_image
 from ...interpolation.label_fields import DrawnSlices
 from ...interpolation.label_gaps import LabelGap
@@ -42,6 +43,16 @@ class _Prepared:
     """The normalised image of one volume, with the stack's axis first."""
 
     image: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class _Learned:
+    """What has been learned on one channel of the image that is filled, and for slices across one of its axes."""
+
+    image: np.ndarray
+    axis: int
+    channel: int
+    matcher: SliceMatcher
 
 
 class PropagationInterpolator(GapInterpolator):
@@ -69,7 +80,8 @@ class PropagationInterpolator(GapInterpolator):
         self._matcher = matcher
         self._ct_channels = ct_channels
         self._settings = settings
-        self._own: tuple[np.ndarray, int, int, SliceMatcher] | None = None
+        self._channel: int | None = None  # None: that of whichever annotation is filled
+        self._own: list[_Learned] = []  # at most one; `seeing` shares it
         self._gpu = threading.Lock()
         self._last = threading.local()  # what was carried into a gap, for its other labels
 
@@ -86,14 +98,30 @@ class PropagationInterpolator(GapInterpolator):
             watch = watch.part(1, 2)
         return super().fill(annotation, image, watch)
 
+    def seeing(self, annotation: SparseAnnotation, image: np.ndarray | None) -> PropagationInterpolator:
+        """See `SeesOneChannel`."""
+        if image is None or image.ndim == 3:
+            return self
+        self._check_image(annotation, image)
+        other = copy(self)
+        other._channel = channel_of_most(image, annotation)
+        return other
+
     def learn(self, annotation: SparseAnnotation, image: np.ndarray, watch: Watch) -> bool:
         """See `LearnsFirst`."""
-        main = DrawnSlices.of(annotation).main
-        if self._matcher is not None or (self._own and self._own[0] is image and self._own[1] == main.axis):
+        if self._matcher is not None:
             return False
-        number = _number_of(image, main)
-        self._own = (image, main.axis, number, self._trained(image, number, main.axis, watch))
+        number, axis = self._channel_of(annotation, image), DrawnSlices.of(annotation).main.axis
+        for own in self._own:
+            if own.image is image and (own.axis, own.channel) == (axis, number):
+                return False
+        self._own[:] = [_Learned(image, axis, number, self._trained(image, number, axis, watch))]
         return True
+
+    def _channel_of(self, annotation: SparseAnnotation, image: np.ndarray) -> int:
+        if image.ndim == 3:
+            return 0
+        return channel_of_most(image, annotation) if self._channel is None else self._channel
 
     def prepared(self, annotation: SparseAnnotation, drawn: DrawnSlices, image: np.ndarray | None) -> _Prepared:
         """See `ChanceSource`; `learn` comes first."""
@@ -149,10 +177,7 @@ class PropagationInterpolator(GapInterpolator):
 
     def _prepare(self, annotation: SparseAnnotation, drawn: DrawnSlices, image: np.ndarray | None) -> np.ndarray:
         image = required_image(image)
-        # The network has learned on one channel; with hidden slices another one could seem better.
-        is_own = self._matcher is None and self._own is not None and self._own[0] is image
-        number = self._own[2] if is_own and self._own is not None else _number_of(image, drawn.main)
-        return drawn.main.moved(self._normalised(image, number))
+        return drawn.main.moved(self._normalised(image, self._channel_of(annotation, image)))
 
     def _normalised(self, image: np.ndarray, number: int, watch: Watch | None = None) -> np.ndarray:
         """A channel of an image, (K, J, I) float16."""
@@ -182,9 +207,9 @@ class PropagationInterpolator(GapInterpolator):
         """(count, labels, rows, columns) float16 and (count, rows, columns) float32: chances, and trust."""
         from ..devices import Shortage, copied_to_cpu, within_memory
 
-        matcher = self._matcher if self._matcher is not None else self._own[3] if self._own is not None else None
-        if matcher is None:
+        if self._matcher is None and not self._own:
             raise ValueError("a gap is filled before there is a network")
+        matcher = self._matcher if self._matcher is not None else self._own[0].matcher
         used = [matcher]
 
         def use_cpu(shortage: Shortage) -> None:
@@ -306,8 +331,8 @@ def trained_propagation(
     from .slice_matcher import PropagationSettings, SliceMatcher, train_matcher
 
     settings = settings or PropagationSettings()
-    stacks = {name: DrawnSlices.of(cohort.annotation(name)).main for name in names}
-    seen = {name: (main.axis, _number_in(cohort, name, main)) for name, main in stacks.items()}
+    drawn = {name: cohort.annotation(name) for name in names}
+    seen = {name: (DrawnSlices.of(one).main.axis, _number_in(cohort, name, one)) for name, one in drawn.items()}
     # Ordered by content, so that names and order of the images make no difference.
     seen = dict(sorted(seen.items(), key=lambda item: (cohort.image_fingerprint(item[0]), item[1])))
     ct_channels = _ct_channels(cohort)
@@ -330,16 +355,12 @@ def trained_propagation(
     return PropagationInterpolator(matcher, ct_channels=ct_channels)
 
 
-def _number_of(image: np.ndarray, main: DrawnStack) -> int:
-    return 0 if image.ndim == 3 else channel_of_most(image, main)
-
-
-def _number_in(cohort: Cohort, name: str, main: DrawnStack) -> int:
+def _number_in(cohort: Cohort, name: str, annotation: SparseAnnotation) -> int:
     further = list(cohort.channel_paths(name))[1:]
     if not further:
         return 0
     image, geometry = cohort.image(name)
-    return channel_of_most([image, *(cohort.channel_image(name, channel, geometry) for channel in further)], main)
+    return channel_of_most([image, *(cohort.channel_image(name, channel, geometry) for channel in further)], annotation)
 
 
 def _ct_channels(cohort: Cohort) -> frozenset[int]:

@@ -9,7 +9,7 @@ import numpy as np
 from ...core import DEFAULT_DEVICE, BadInputError, Cohort, Watch
 from ...core.messages import _
 from ...runs.network import AUTO, DIVISOR, NETWORKS
-from ...runs.plan import ModelPlan, RunPlan
+from ...runs.plan import ModelPlan, RunPlan, require_cases
 from ...runs.settings import TrainingSettings, large_enough_patch
 from ..data.ct_statistics import CtStatistics
 from ..data.image_channels import require_channels
@@ -42,13 +42,7 @@ def new_plan(
         BadInputError: nothing drawn, only empty slices, or settings that do not fit the cohort or the device.
         CancelledError: cancelled.
     """
-    if not names:
-        raise BadInputError(
-            _(
-                "No slice of the cohort '{cohort}' has been drawn yet, so there is nothing to learn from. Draw "
-                "at least one slice and mark it as drawn."
-            ).format(cohort=cohort.name)
-        )
+    require_cases(names, cohort.name)
     require_channels(cohort, names, cohort.channels)
     fingerprints, shapes, spacings, drawn_axes, slices = {}, [], [], set(), 0
     drawn, unknown, ct = DrawnStructures(), UnknownInCases(), CtStatistics(cohort)

@@ -17,6 +17,7 @@ from ...core.messages import _, counted
 from ...core.origin import run_fingerprint
 from ...core.strict_json import from_plain, to_plain
 from ...runs.job_states import EngineChoice, JobKind, JobState, SubmittedJob
+from ...runs.plan import require_cases
 from ...runs.run_folder import RunFolder
 from ..train_request import chosen_settings
 from . import slurm_queue
@@ -122,6 +123,8 @@ def submit(request: SubmitRequest, watch: Watch) -> SubmittedJob:
     with FolderLock(jobs_folder(cohort), _("submitting a job"), wait_seconds=_LOCK_SECONDS):
         if request.what == "train":
             run.require_unfinished()
+            if not run.is_started and not work.cases:
+                require_cases(cohort.annotated_cases(), cohort.name)
             if states := _live_trainings(cohort, work.run, job_folders(cohort)):
                 return _already_training(states[0])
             return _submitted(request, engine, cohort, work, ((),), 0, "")

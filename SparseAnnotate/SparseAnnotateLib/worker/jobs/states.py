@@ -418,8 +418,8 @@ def _of_cases(record: JobRecord, parts: Sequence[PartState]) -> list[str]:
         before = _("{count} case had been labeled before."), _("{count} cases had been labeled before.")
         sentences.append(counted(record.kept, *before))
     if problems:
-        each = [f"'{name}': {problem}" for name, problem in problems.items()]
-        not_done = _("{count} case was not labeled: {cases}"), _("{count} cases were not labeled: {cases}")
+        each = [f"'{name}': {problem.rstrip('.')}" for name, problem in problems.items()]
+        not_done = _("{count} case was not labeled: {cases}."), _("{count} cases were not labeled: {cases}.")
         sentences.append(counted(len(problems), *not_done, cases=listed(each, _NAMED)))
     return sentences
 

@@ -169,8 +169,9 @@ def main(arguments: list[str]) -> None:
     try:
         answer = Submission(submit_to_engine(job, job.record(), options))
     except Exception as error:
-        said = " ".join(str(error).split())
-        answer = Submission(problem=said or type(error).__name__)
+        lines = [" ".join(line.split()) for line in str(error).splitlines() if line.strip()]
+        said = "; ".join([*lines[:1], *(line.removeprefix("sbatch: error: ") for line in lines[1:])])
+        answer = Submission(problem=f"{said.rstrip('.') or type(error).__name__}.")
     write_json(job.submission_path, answer)
 
 
