@@ -44,6 +44,7 @@ QUICK_TRAINING = {
     "checkpoint_every": 2,
     "validate_every": 3,
     "device": "cpu",
+    "precision": "fp32",  # else bf16 is tried first, which is tested by itself
 }
 
 

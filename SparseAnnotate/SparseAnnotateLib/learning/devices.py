@@ -156,15 +156,18 @@ def usable_memory_bytes(device: str) -> int:
     What PyTorch keeps of a GPU's memory for its next tensors counts as free.
     """
     if device.startswith("cuda"):
-        kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-        return int((torch.cuda.mem_get_info(device)[0] + max(0, kept)) * 0.9)
-    half = _free_memory_bytes() // 2
+        return int(free_memory_bytes(device) * 0.9)
+    half = free_memory_bytes(device) // 2
     if device == "mps":  # an Apple GPU shares the CPU's memory, up to a limit
         return min(half, int(torch.mps.recommended_max_memory()) - int(torch.mps.current_allocated_memory()))
     return half
 
 
-def _free_memory_bytes() -> int:
+def free_memory_bytes(device: str) -> int:
+    """Free memory of a GPU, with what PyTorch keeps of it for its next tensors; of any other device, the computer's."""
+    if device.startswith("cuda"):
+        kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return torch.cuda.mem_get_info(device)[0] + max(0, kept)
     try:
         # What Linux can free for a new program, caches included.
         with open("/proc/meminfo") as file:

@@ -199,8 +199,8 @@ def test_options_without_effect_are_named(ball_cohort, tmp_path, capsys, argumen
 @pytest.mark.parametrize(
     "arguments", [["--methods", "shape", "morphological", "--time-limit", "50"], ["--method", "shape"]]
 )
-def test_options_with_effect_are_not_named(ball_cohort, capsys, arguments):
-    assert main(["fill", str(ball_cohort.folder), *arguments]) == 0
+def test_options_with_effect_are_not_named(tiny_cohort, capsys, arguments):
+    assert main(["fill", str(tiny_cohort.folder), *arguments]) == 0
     assert "no effect" not in capsys.readouterr().err
 
 

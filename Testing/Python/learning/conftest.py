@@ -21,6 +21,34 @@ def one_step_is_timed(request, monkeypatch):
         monkeypatch.setattr("SparseAnnotateLib.learning.training.step_timing._STEPS", 0)
 
 
+_timed: dict[str, object] = {}
+
+
+@pytest.fixture(autouse=True)
+def a_model_is_timed_once(request, monkeypatch):
+    """Models that are alike are timed once on the CPU, in whichever test comes first; on a GPU, which may be a pretend
+    one whose memory runs out, and in the tests of the estimate each time."""
+    from SparseAnnotateLib.learning.training import estimate
+
+    measure = estimate._measured_within_memory
+
+    def remembered(model, plan, watch):
+        way = estimate.network_to_train, estimate.StepTimer.seconds  # which tests replace
+        kind = repr((way, model, plan.settings, plan.precision, plan.class_count, plan.image_channels, plan.models))
+        found = _timed.get(kind) or measure(model, plan, watch)
+        if found is not None:
+            _timed[kind] = found
+        return found
+
+    def measured(model, plan, watch):
+        watch.check()
+        return remembered(model, plan, watch) if plan.device == "cpu" else measure(model, plan, watch)
+
+    is_about_timing = request.module.__name__.endswith(("test_planning", "test_training_steps"))
+    if not is_about_timing and not {"pretended", "gpu"} & set(request.fixturenames):
+        monkeypatch.setattr(estimate, "_measured_within_memory", measured)
+
+
 @pytest.fixture
 def parts(monkeypatch):
     """Makes `gpu_parts` importable."""

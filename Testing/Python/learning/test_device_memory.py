@@ -195,7 +195,7 @@ def test_a_run_with_two_gpus_is_planned_for_the_one_asked_for(ball_cohort, monke
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.setattr(devices, "smoke_test", reports())
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: asked.append(device) or (8, 0))
-    plan = planning.new_plan(ball_cohort, replace(SETTINGS, device="cuda:1"), ["ball_0"])
+    plan = planning.new_plan(ball_cohort, replace(SETTINGS, device="cuda:1", precision="auto"), ["ball_0"])
     assert (plan.device, plan.precision) == ("cuda:1", "bf16")
     assert asked == ["cuda:1"]
 

@@ -148,7 +148,7 @@ def test_batches_and_slabs_follow_the_memory_of_the_gpu(pretended):
 @pytest.mark.parametrize("flip", [(), (2,), (0, 1, 2)])
 def test_a_slab_needs_no_more_memory_than_is_planned_for_it(pretended, flip):
     gpu = pretended()
-    model = models_on(GPU, flip)[1]
+    model = models_on(GPU, flip, patch=(32, 32, 32))[1]
     volume = VolumePrediction([model], small_image((64, 96, 96)), Watch())
     volume.limits.windows = 1
     before = gpu.allocated

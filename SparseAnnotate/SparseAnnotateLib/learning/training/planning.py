@@ -16,6 +16,7 @@ from ..data.image_channels import require_channels
 from ..devices import chosen_device, release_cached_memory, training_precision
 from ..prediction.model_building import network_shape
 from .drawn_structures import DrawnStructures, UnknownInCases
+from .memory_need import require_memory
 from .patch_planning import memory_note, planned_network, planned_patch_and_batch, planned_slices_and_batch
 from .plan_notes import cohort_notes, mirrored_axes, patch_note, plane_notes
 
@@ -39,7 +40,8 @@ def new_plan(
         watch: shows which case is being read, and cancels in between.
 
     Raises:
-        BadInputError: nothing drawn, only empty slices, or settings that do not fit the cohort or the device.
+        BadInputError: nothing drawn, only empty slices, or settings that do not fit the cohort, the device or the
+            memory.
         CancelledError: cancelled.
     """
     require_cases(names, cohort.name)
@@ -96,7 +98,7 @@ def new_plan(
         NETWORKS[model.network].check_shape(network_shape(model, len(classes) + 1, max(1, len(cohort.channels))))
     notes += filter(None, (memory_note(model, chosen.device, len(classes) + 1) for model in models))
     notes += [patch_note(patch) for patch in (settings.patch, settings.patch_2d) if patch and max(patch) == DIVISOR]
-    return RunPlan(
+    plan = RunPlan(
         settings=settings,
         models=tuple(models),
         device=chosen.device,
@@ -111,6 +113,8 @@ def new_plan(
         channels=cohort.channels,
         ct=ct.scales(),
     )
+    require_memory(plan)
+    return plan
 
 
 def usable_planes(spacing: Sequence[float], drawn_axes: set[int], of_one_scan: bool = False) -> tuple[int, ...]:

@@ -13,6 +13,7 @@ from ...runs.plan import RunPlan
 from ...runs.run_folder import RunFolder
 from ...runs.settings import TrainingSettings
 from ..devices import DeviceReport, chosen_device, named_device, smoke_test
+from .memory_need import require_memory
 from .memory_reduction import moved
 from .planning import new_plan
 
@@ -63,7 +64,9 @@ def plan_to_train(
             )
         )
     if started is not None:
-        return _resumed_plan(cohort, run, started, settings, cases, watch, device)
+        plan = _resumed_plan(cohort, run, started, settings, cases, watch, device)
+        require_memory(plan, [model for model in plan.models if run.model_card(model.role) is None])
+        return plan
     if settings is None and device is not None:
         settings = TrainingSettings(device=device)
     plan = replace(_first_plan(cohort, settings, cases, undrawn_cases, watch), is_live=is_live)
