@@ -32,12 +32,14 @@ def require_memory(plan: RunPlan, models: Sequence[ModelPlan] | None = None) -> 
         models: those of the plan that are still to be trained; all of them by default.
     """
     has_gpu = plan.device.startswith("cuda")
-    free = max(free_memory_bytes(device) for device in {"cpu", plan.device if has_gpu else "cpu"})
+    free = free_memory_bytes("cpu")
     for model in plan.models if models is None else models:
         tried = replace(model, batch=1) if has_gpu else model
         voxels = tried.batch * math.prod(tried.patch)
         if voxels * training_bytes_per_voxel(model.network, len(model.patch), plan.class_count) <= free:
             continue
+        if has_gpu:
+            free = max(free, free_memory_bytes(plan.device))
         needed = least_training_bytes(tried, plan)
         if needed is not None and needed > free:
             raise BadInputError(
