@@ -26,7 +26,7 @@ from .cohort_record import RunThere, new_token, read_record, record_of, write_re
 from .host_files import ChangedThereError, content_of
 from .requests_there import HostSession, on_host, opened, send_copy
 from .ssh_errors import ConnectionLostError
-from .where import Needs, training_cases
+from .where import Needs, require_images, training_cases
 
 _TOKEN = "token"
 _ASK_SECONDS = (1.0, 5.0)  # at first, and after a while
@@ -177,6 +177,7 @@ class TrainingThere:
     def _submitted(self, watch: Watch) -> str:
         """Copy what the training needs, and submit it; returns the job."""
         cases = training_cases(self._params, self._cohort)
+        require_images("train", self._params, self._cohort, cases, watch.quiet())
         self._session.identity(self._files, cases)
         known = self._record.runs.get(self._run.name)
         if known is not None and (known.host != self._host or known.is_brought_back):

@@ -15,8 +15,15 @@ import numpy as np
 import pytest
 
 from SparseAnnotateLib.core import Cohort, Watch
-from SparseAnnotateLib.core.errors import CancelledError, FileWriteError, RunError, SparseAnnotateError, WorkerError
-from SparseAnnotateLib.core.images import read_labels
+from SparseAnnotateLib.core.errors import (
+    BadInputError,
+    CancelledError,
+    FileWriteError,
+    RunError,
+    SparseAnnotateError,
+    WorkerError,
+)
+from SparseAnnotateLib.core.images import read_labels, write_image
 from SparseAnnotateLib.remote import trainings
 from SparseAnnotateLib.remote.cohort_record import RunThere, read_record, record_of, write_record
 from SparseAnnotateLib.remote.host_files import HostFiles
@@ -67,6 +74,16 @@ def test_a_run_that_was_trained_there_is_used_here_and_there_alike(relay, tiny_c
     np.testing.assert_array_equal(there, read_labels(row["path"], tiny_cohort.geometry("a")))
     with pytest.raises(RunError, match="has finished already"):
         relay.answer("train", request(tiny_cohort, "first"), Watch())
+
+
+def test_a_training_on_an_image_that_was_not_drawn_on_is_refused_before_anything_is_copied(relay, tiny_cohort):
+    image, geometry = tiny_cohort.image("a")
+    write_image(tiny_cohort.image_path("a"), image + 1, geometry)
+    with pytest.raises(BadInputError, match="'a' is not the one that was drawn on"):
+        relay.answer("train", request(tiny_cohort, "first"), Watch())
+    assert runs_there(tiny_cohort.state_folder) == {}
+    identity = record_of(tiny_cohort.state_folder).identity
+    assert not list(Path(relay._session.host.folder).glob(f"cohorts/{identity}/**/*.nrrd"))
 
 
 def test_a_training_outlives_the_connection_and_this_computer(server, shared_host, tiny_cohort, monkeypatch):

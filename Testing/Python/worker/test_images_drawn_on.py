@@ -66,6 +66,14 @@ def test_what_would_use_the_drawing_is_refused_and_nothing_is_written(replaced, 
     }
 
 
+@pytest.mark.parametrize("cases", [(), ("ball_0",)])
+def test_a_training_on_it_is_refused_before_it_waits_in_a_queue(replaced, cases):
+    work = {"run": "r", "cases": list(cases)}
+    with pytest.raises(BadInputError, match=NOT_THE_ONE):
+        ask(replaced, "submit", what="train", request=work, engine="local")
+    assert not (replaced.state_folder / "jobs" / "1").exists()
+
+
 def test_the_other_cases_are_filled_and_nothing_is_learned_from_this_one(replaced):
     bad, good = requests.fill(FillRequest(str(replaced.folder)), Watch())
     assert (bad.case, bad.path) == ("ball_0", "")

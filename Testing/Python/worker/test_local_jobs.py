@@ -262,6 +262,8 @@ def test_a_training_of_a_cohort_without_drawn_slices_is_refused_before_it_waits_
     undrawn.add_case("a", *tiny_cohort.image("a"))
     with pytest.raises(BadInputError, match="No slice of the cohort 'undrawn' has been drawn yet"):
         submitted(undrawn, engine="local")
+    with pytest.raises(BadInputError, match="No slice of 'a' has been drawn yet"):
+        submitted(undrawn, request={**TRAINING, "cases": ["a"]}, engine="local")
     assert not (undrawn.state_folder / "jobs" / "1").exists()
 
 
