@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,7 +12,8 @@ import pytest
 from small_volumes import QUICK_TRAINING, ball, noisy_image
 from SparseAnnotateLib.command_line.main import main
 from SparseAnnotateLib.core import BadInputError, VolumeGeometry, Watch
-from SparseAnnotateLib.core.images import read_image, write_image
+from SparseAnnotateLib.core.images import read_facts, read_image, write_image
+from SparseAnnotateLib.core.origin import Origin
 from SparseAnnotateLib.runs import TrainingSettings
 from SparseAnnotateLib.selection import Budget
 from SparseAnnotateLib.worker import requests
@@ -95,14 +98,25 @@ def test_a_run_labels_the_other_cases_and_the_drawing_enters_no_prediction(ball_
     geometry = ball_cohort.geometry("ball_0")
     ball_cohort.add_case("undrawn", noisy_image(ball(), 3), geometry)
     replace_image(ball_cohort, "ball_0")
-    for model_only in (False, True):
-        results, failed = requests.predict_each(
-            PredictRequest(cohort=str(ball_cohort.folder), run="r", device="cpu", model_only=model_only), Watch()
-        )
-        assert [result.case for result in results] == ["ball_1", "undrawn"]
-        assert list(failed) == ["ball_0"]
-        assert "not the one that was drawn on" in failed["ball_0"].message
+    request = PredictRequest(cohort=str(ball_cohort.folder), run="r", device="cpu")
+    results, failed = requests.predict_each(request, Watch())
+    assert [result.case for result in results] == ["ball_1", "undrawn"]
+    assert list(failed) == ["ball_0"]
+    assert "not the one that was drawn on" in failed["ball_0"].message
     assert not ball_cohort.prediction_path("r", "ball_0").is_file()
+    # By the run alone it is labeled as a copy of it without drawn slices.
+    ball_cohort.add_case("copy", ball_cohort.image_path("ball_0"))
+    alone = replace(request, cases=("ball_0", "ball_1", "copy"), model_only=True)
+    (result, other, copy), failed = requests.predict_each(alone, Watch())
+    assert failed == {}
+    assert re.search(NOT_THE_ONE + ".* nothing that is drawn on it enters its prediction", result.notes[0])
+    assert (result.slices_drawn, copy.slices_drawn) == (0, 0)
+    assert other.slices_drawn > 0
+    np.testing.assert_array_equal(read_image(result.path)[0], read_image(copy.path)[0])
+    # When the image is accepted, the prediction is not taken for one with the drawn slices.
+    ball_cohort.accept_image("ball_0")
+    made = Origin.from_facts(read_facts(result.path))
+    assert made.changes(ball_cohort.origin("ball_0", run="r"))
 
 
 def test_evaluating_and_reporting_warn(ball_cohort, tmp_path, capsys):
