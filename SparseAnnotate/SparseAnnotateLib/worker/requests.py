@@ -161,6 +161,7 @@ def draw(request: DrawRequest, watch: Watch) -> list[CaseResult]:
     cohort.select(todo, with_references=True)
     if not todo:
         raise BadInputError(_("No case with a reference has recommended slices left to draw. Recommend some first."))
+    cohort.require_images_drawn_on(todo, watch)
     for number, name in enumerate(todo):
         watch.step(number / len(todo), _("drawing '{case}'").format(case=name))
         start = time.monotonic()

@@ -11,7 +11,7 @@ import pytest
 
 from small_volumes import QUICK_TRAINING, ball, noisy_image
 from SparseAnnotateLib.command_line.main import main
-from SparseAnnotateLib.core import BadInputError, VolumeGeometry, Watch
+from SparseAnnotateLib.core import BadInputError, LedgerEntry, Plane, VolumeGeometry, Watch
 from SparseAnnotateLib.core.images import read_facts, read_image, write_image
 from SparseAnnotateLib.core.origin import Origin
 from SparseAnnotateLib.runs import TrainingSettings
@@ -75,6 +75,20 @@ def test_a_training_on_it_is_refused_before_it_waits_in_a_queue(replaced, cases)
     with pytest.raises(BadInputError, match=NOT_THE_ONE):
         ask(replaced, "submit", what="train", request=work, engine="local")
     assert not (replaced.state_folder / "jobs" / "1").exists()
+
+
+def test_when_references_are_copied_no_case_is_drawn_before_all_images_have_been_looked_at(ball_cohort, tmp_path):
+    geometry, reference = ball_cohort.geometry("ball_0"), tmp_path / "reference.nrrd"
+    write_image(reference, ball(), geometry)
+    for name in ("ball_0", "ball_1"):
+        ball_cohort.add_case(name, ball_cohort.image_path(name), reference=reference)
+    ball_cohort.save_recommended({name: [LedgerEntry(Plane.AXIAL, 12)] for name in ("ball_0", "ball_1")})
+    before = ball_cohort.ledger("ball_0")
+    assert before.todo
+    replace_image(ball_cohort, "ball_1")
+    with pytest.raises(BadInputError, match="'ball_1' is not the one that was drawn on"):
+        ask(ball_cohort, "draw")
+    assert ball_cohort.ledger("ball_0") == before
 
 
 def test_the_other_cases_are_filled_and_nothing_is_learned_from_this_one(replaced):
