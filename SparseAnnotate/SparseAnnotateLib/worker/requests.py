@@ -251,8 +251,9 @@ def _by_run(
 ) -> CaseResult:
     """Label a case with a run alone; without what is drawn on it where that was drawn on another image (`change`)."""
     start = time.monotonic()
-    annotation, warnings = cohort.annotation(name) if change is None else None, []
-    if annotation is None:
+    if change is None:
+        annotation, warnings = cohort.annotation(name), []
+    else:
         annotation = SparseAnnotation.undrawn(cohort.geometry(name), cohort.labels)
         left_out = _("Until then nothing that is drawn on it enters its prediction.")
         warnings = [joined(" ", [changed_images_sentence({name: change}), left_out])]

@@ -148,6 +148,16 @@ def test_evaluating_and_reporting_warn(ball_cohort, tmp_path, capsys):
     assert "is not the one that was drawn on" in " ".join(capsys.readouterr().out.split())
 
 
+def test_a_report_warns_of_all_images_in_one_sentence(replaced, capsys, tmp_path):
+    replace_image(replaced, "ball_1")
+    path = tmp_path / "report.html"
+    reported = requests.report(ReportRequest(str(replaced.folder), str(path), pictures=0), Watch())
+    (warning,) = reported.warnings
+    assert "The images of 2 cases are not those that were drawn on: 'ball_0' (" in warning
+    for name in ("ball_0", "ball_1"):
+        assert path.read_text().count(f"{name}&#x27; is not the one that was drawn on") == 1
+
+
 def test_slices_drawn_elsewhere_are_not_added_to_slices_of_another_image(replaced, tmp_path, capsys):
     mask = tmp_path / "ball_0.nrrd"
     write_image(mask, ball(), replaced.geometry("ball_0"))

@@ -170,9 +170,9 @@ class Predictor(RunModels):
             self._write_uncertainty(case, own, facts)
         return known, image, (*self._notes_on_device, *notes)
 
-    def _annotation(self, case: str, own: SparseAnnotation | None = None) -> SparseAnnotation:
+    def _annotation(self, case: str, given: SparseAnnotation | None = None) -> SparseAnnotation:
         """What is drawn on a case; structures that the cohort does not know are unknown on all slices."""
-        return (self._cohort.annotation(case) if own is None else own).with_more_names(self.further_names)
+        return (self._cohort.annotation(case) if given is None else given).with_more_names(self.further_names)
 
     def _likeliest_path(self, case: str) -> Path:
         marks = (run_fingerprint(self._run.path), self._cohort.image_fingerprint(case))
@@ -217,9 +217,9 @@ class Predictor(RunModels):
         return found.classes, found.sentences([self.card.label_names[value] for value in self.card.classes])
 
     def _predict(
-        self, case: str, watch: Watch, clean_up: CleanUp, uncertainty: bool, own: SparseAnnotation | None
+        self, case: str, watch: Watch, clean_up: CleanUp, uncertainty: bool, given: SparseAnnotation | None
     ) -> CasePrediction:
-        annotation = self._annotation(case, own)
+        annotation = self._annotation(case, given)
         geometry = annotation.geometry
         image = self._image(case, watch)
         known = None if uncertainty else LikeliestLabels.load(self._likeliest_path(case))
