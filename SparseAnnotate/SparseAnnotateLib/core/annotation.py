@@ -122,6 +122,11 @@ class SparseAnnotation:
             ledger = ledger.with_state(plane, index, SliceState.EMPTY if empty else SliceState.DRAWN)
         return cls(labels, ledger, geometry)
 
+    @classmethod
+    def undrawn(cls, geometry: VolumeGeometry, names: Mapping[int, str]) -> SparseAnnotation:
+        """The annotation of a volume of which nothing has been drawn; `names`: see the attribute."""
+        return cls(np.zeros(geometry.shape, dtype=np.uint8), Ledger(), geometry, names=names)
+
     def drawn_by_axis(self) -> dict[int, list[int]]:
         """Sorted indices of the slices along each array axis on which some structure is decided."""
         by_axis = {plane.array_axis(self.geometry): self._drawn_indices(plane) for plane in Plane}

@@ -151,8 +151,8 @@ def _resumed_plan(
     _require_unchanged(
         run,
         [name for name, mark in known_images.items() if images.get(name) != mark],
-        _("The image of {cases} has changed since the run '{run}' was started."),
-        _("The images of {cases} have changed since the run '{run}' was started."),
+        _("The image file of {cases} has changed since the run '{run}' was started."),
+        _("The image files of {cases} have changed since the run '{run}' was started."),
     )
     _require_unchanged(
         run,
