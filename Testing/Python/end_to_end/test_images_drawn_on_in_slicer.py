@@ -7,7 +7,7 @@ import pytest
 
 from small_volumes import ball, noisy_image
 from SparseAnnotateLib import scene
-from SparseAnnotateLib.core import BadInputError, Cohort, Plane, SliceState, SparseAnnotation, VolumeGeometry
+from SparseAnnotateLib.core import BadInputError, BusyError, Cohort, Plane, SliceState, SparseAnnotation, VolumeGeometry
 from SparseAnnotateLib.core.images import write_image
 
 GEOMETRY = VolumeGeometry.from_spacing((24, 28, 32), (2.0, 1.0, 1.0))
@@ -123,3 +123,46 @@ def test_an_image_that_is_replaced_while_it_is_opened_was_not_the_one_that_was_r
     assert cohort.image_change("a") is not None
     cohort.image_path("a").write_bytes(before)
     assert cohort.image_change("a") is None
+
+
+@pytest.fixture
+def exported(logic, drawn, tmp_path):
+    """A volume of the scene, written into a cohort folder: `write`, the folder, and the name of its case."""
+    volume, cohort = drawn[0], Cohort.create(tmp_path / "exported", "exported")
+
+    def writing():
+        return scene.exporting_case(cohort, volume, logic.drawnIn(volume), {"ball": 1, "box": 2})
+
+    list(writing())
+    return volume, cohort, writing
+
+
+def test_a_file_of_the_scene_that_was_replaced_in_the_folder_is_written_again(mrml, logic, exported):
+    volume, cohort, writing = exported
+    case = scene.case_of(volume)
+    write_image(cohort.image_path(case), noisy_image(ball(), 9), cohort.geometry(case))
+    assert not scene.is_exported(cohort, volume)
+    logic.markEmpty(volume, "axial", 1)
+    list(writing())
+    np.testing.assert_array_equal(cohort.image(case)[0], mrml.util.arrayFromVolume(volume))
+    assert cohort.annotation(case).ledger.is_decided(Plane.AXIAL, 1)
+    assert list(writing()) == []
+    cohort.image_path(case).unlink()
+    list(writing())
+    # Known again, although nothing was drawn since.
+    assert cohort.drawn_on_path(case).is_file()
+    assert cohort.image_change(case) is None
+
+
+def test_a_file_of_the_scene_that_is_replaced_while_it_is_written_was_not_drawn_on(logic, exported):
+    volume, cohort, writing = exported
+    case = scene.case_of(volume)
+    logic.markEmpty(volume, "axial", 1)
+    steps = writing()
+    next(steps)
+    write_image(cohort.image_path(case), noisy_image(ball(), 9), cohort.geometry(case))
+    with pytest.raises(BusyError, match="was changed while it was being written"):
+        list(steps)
+    assert cohort.image_change(case) is not None
+    list(writing())
+    assert cohort.image_change(case) is None
