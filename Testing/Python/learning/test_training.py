@@ -67,7 +67,7 @@ def every_step_reported(monkeypatch):
 
 
 def test_training_lowers_the_loss_and_the_model_finds_the_balls(ball_cohort):
-    settings = TrainingSettings(**{**QUICK_TRAINING, "iterations": 40, "validate_every": 40})
+    settings = TrainingSettings(**{**QUICK_TRAINING, "iterations": 40, "validate_every": 40, "precision": "auto"})
     card = train(ball_cohort, "r", settings)
     losses = [m["loss"] for m in RunFolder(ball_cohort.run_folder("r")).metrics() if "loss" in m]
     assert len(losses) == card.last.iterations == 40

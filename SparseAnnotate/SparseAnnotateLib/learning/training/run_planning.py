@@ -65,7 +65,8 @@ def plan_to_train(
         )
     if started is not None:
         plan = _resumed_plan(cohort, run, started, settings, cases, watch, device)
-        require_memory(plan, [model for model in plan.models if run.model_card(model.role) is None])
+        left = [model for model in plan.models if run.model_card(model.role) is None]
+        require_memory(plan, left, is_started=True)
         return plan
     if settings is None and device is not None:
         settings = TrainingSettings(device=device)
