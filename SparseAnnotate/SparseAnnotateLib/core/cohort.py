@@ -54,8 +54,8 @@ from .cohort_file import (
 )
 from .corrections import Corrections, Stroke
 from .corrections_file import read_corrections, rename_structures, writing_corrections
-from .drawn_on import changed_images_sentence
-from .errors import BadInputError, CohortError
+from .drawn_on import DrawnOn, changed_images_sentence
+from .errors import BadInputError, CohortError, SparseAnnotateError
 from .folder_lock import FolderLock
 from .geometry import VolumeGeometry
 from .image_fingerprint import image_fingerprint, joined_fingerprint
@@ -65,10 +65,11 @@ from .messages import _, counted, listed
 from .modalities import check_modalities, modalities_by_name
 from .origin import Origin, run_fingerprint, scale_of
 from .permissions import forbidden_files_named
+from .pieces import result_of
 from .slab_writing import written_in_slabs
 from .strict_json import read_json, write_json
 from .undecided_voxels import read_undecided, undecided_facts, writing_undecided
-from .voxel_values import labels_from_values
+from .voxel_values import NotNumbersError, labels_from_values
 
 _LOCK_SECONDS = 10.0
 _HIGHEST_LABEL = 65535
@@ -524,16 +525,16 @@ class Cohort(CohortDrawnOn):
         """A case's sparse annotation; without drawn slices when nothing has been drawn yet.
 
         Args:
-            on_any_image: also when the voxels of the image are not those that were drawn on: for showing it with a
-                warning, or comparing annotations. A result made from it would be wrong.
+            on_any_image: also when the voxels of the image are not those that were drawn on, or cannot be read: for
+                showing it with a warning, or comparing annotations. A result made from it would be wrong.
 
         Raises:
             BadInputError: when the image is not the one that was drawn on; see `image_change`. When a file is damaged.
             CohortError: when files are missing, or contradict each other.
         """
         geometry, ledger = self.geometry(name), self.ledger(name)
-        change = self.image_change(name)
-        if change is not None and (change.is_of_grid or not on_any_image):
+        change = self._change_of_grid(name) if on_any_image else self.image_change(name)
+        if change is not None:
             raise BadInputError(changed_images_sentence({name: change}))
         ledger.check_fits(geometry, _("The ledger of case '{name}'").format(name=name))
         path = self._annotation_path(name)
@@ -560,10 +561,11 @@ class Cohort(CohortDrawnOn):
     def add_correction(self, name: str, stroke: Stroke) -> None:
         """Add a correction to a case; one that equals the last is not added again. Raises FileWriteError."""
         geometry = self.geometry(name)
+        drawn_on = result_of(self._finding_image_of_corrections(name))
         with self.locked(f"correcting case '{name}'"):
             before = self.corrections(name) or Corrections(geometry.shape)
             if not before or before.strokes[-1] != stroke:
-                for _step in self._writing_corrections(name, before.with_stroke(stroke)):
+                for _step in self._writing_corrections(name, before.with_stroke(stroke), drawn_on):
                     pass
 
     def save_corrections(self, name: str, corrections: Corrections | None) -> None:
@@ -574,18 +576,23 @@ class Cohort(CohortDrawnOn):
     def saving_corrections(self, name: str, corrections: Corrections | None) -> Iterator[float]:
         """`save_corrections` step by step: yields the share written."""
         self.case(name)
+        drawn_on = yield from self._finding_image_of_corrections(name)
         with self.locked(f"saving the corrections of case '{name}'"):
-            yield from self._writing_corrections(name, corrections)
+            yield from self._writing_corrections(name, corrections, drawn_on)
 
-    def _writing_corrections(self, name: str, corrections: Corrections | None) -> Iterator[float]:
+    def _writing_corrections(
+        self, name: str, corrections: Corrections | None, drawn_on: DrawnOn | None
+    ) -> Iterator[float]:
+        is_first = not self._has_knowledge(name)
         yield from writing_corrections(self.corrections_path(name), corrections, self.geometry(name), self.labels)
-        yield from self._noting_image_of_corrections(name)
+        # What was drawn or corrected before is not said to fit this image by one more correction.
+        self._note_image(name, drawn_on if is_first else None)
 
     def save_annotation(self, name: str, annotation: SparseAnnotation) -> None:
         """Write a case's drawn slices and ledger, so that the ledger never names labels that are missing.
 
         Labels of slices that are no longer drawn are removed only after the ledger has been written. Corrections are
-        not written, see `add_correction`. All of it counts as drawn on the image that is there now.
+        not written, see `add_correction`. All of it counts as drawn on the image that is there when this begins.
         """
         for _step in self.saving_annotation(name, annotation):
             pass
@@ -595,10 +602,16 @@ class Cohort(CohortDrawnOn):
     ) -> Iterator[float]:
         """`save_annotation` step by step: yields the share written of each file; all is saved at the end.
 
-        `image`: the voxels of the case's first channel, (K, J, I), if they are at hand, so that they need not be read.
+        `image`: the voxels in the file of the case's first channel, (K, J, I), if they are at hand, so that they need
+        not be read.
         """
+        self.case(name)
+        drawn_on = None
+        if annotation.ledger.decided or self.corrections_path(name).is_file():
+            # Before others are kept out: for a large image this takes seconds.
+            drawn_on = yield from self._finding_image_of_drawing(name, image)
         with self.locked(f"saving the annotation of case '{name}'"):
-            yield from self._writing_annotation(name, annotation, image)
+            yield from self._writing_annotation(name, annotation, drawn_on)
 
     def saving_case(
         self,
@@ -609,6 +622,9 @@ class Cohort(CohortDrawnOn):
     ) -> Iterator[float]:
         """Write all that is known of a case, step by step, while no other process can change it.
 
+        What is drawn counts as drawn on the image that is there now only if a slice, a structure or a voxel of it is
+        new, not when slices are recommended, skipped, set to do or cleared.
+
         Args:
             known: called once others are kept out; returns the drawn slices, None if these stay as they are, and all
                 corrections. It may raise.
@@ -617,21 +633,41 @@ class Cohort(CohortDrawnOn):
 
         Raises BusyError when another process works in the folder, FileWriteError, and what `known` raises.
         """
+        drawn_on = yield from self._finding_image_of_drawing(name)
         with FolderLock(self.state_folder, f"saving case '{name}'", wait_seconds):
             annotation, corrections = known()
             try:
+                if drawn_on is None or not self._is_image(name, drawn_on):
+                    drawn_on = yield from self._finding_image_of_drawing(name)
                 if annotation is not None:
-                    yield from self._writing_annotation(name, annotation)
+                    is_new = drawn_on is not None and not self._is_noted(name, drawn_on)
+                    is_new = is_new and self._has_new_drawing(name, annotation)
+                    yield from self._writing_annotation(name, annotation, drawn_on if is_new else None)
                 stored = self.corrections(name)
                 if (stored.strokes if stored else ()) != (corrections.strokes if corrections else ()):
-                    yield from self._writing_corrections(name, corrections)
+                    yield from self._writing_corrections(name, corrections, drawn_on)
             finally:
                 after()
 
-    def _writing_annotation(
-        self, name: str, annotation: SparseAnnotation, image: np.ndarray | None = None
-    ) -> Iterator[float]:
-        self.case(name)
+    def _has_new_drawing(self, name: str, annotation: SparseAnnotation) -> bool:
+        """Whether a slice, a structure or a voxel is drawn that is not so in the folder."""
+        before = self.ledger(name)
+        for entry in annotation.ledger.decided:
+            old = before.entry(entry.plane, entry.index)
+            if old is None or not old.state.is_decided:
+                return True
+            if old.structures is not None and (entry.structures is None or set(entry.structures) - set(old.structures)):
+                return True
+        try:
+            stored = replace(self.annotation(name, on_any_image=True), corrections=None)
+        except SparseAnnotateError:  # with a damaged file, nothing says that the image was looked at
+            return False
+        drawn = replace(annotation, corrections=None).supervised_mask()
+        is_other = bool((stored.labels[drawn] != annotation.labels[drawn]).any())
+        return is_other or bool((drawn & ~stored.supervised_mask()).any())
+
+    def _writing_annotation(self, name: str, annotation: SparseAnnotation, drawn_on: DrawnOn | None) -> Iterator[float]:
+        """Write it; `drawn_on`: the image that all of it belongs to, None: that of before."""
         # Corrections have a file of their own.
         drawn = annotation if annotation.corrections is None else replace(annotation, corrections=None)
         labels = np.zeros(drawn.labels.shape, drawn.labels.dtype)
@@ -655,7 +691,7 @@ class Cohort(CohortDrawnOn):
         yield from written_in_slabs(path, labels, geometry, compress=True, facts=undecided_facts(undecided))
         write_json(self._ledger_path(name), after)
         yield from writing_undecided(undecided_path, undecided, geometry)
-        yield from self._noting_image_of_drawing(name, image)
+        self._note_image(name, drawn_on)
 
     def save_recommended(self, recommended: dict[str, list[LedgerEntry]]) -> None:
         """Write recommended slices to the ledgers of their cases; decided slices do not change."""
@@ -705,9 +741,8 @@ class Cohort(CohortDrawnOn):
         try:
             yield
         except BadInputError as error:
-            raise BadInputError(
-                _("{what} cannot be used. {problem}").format(what=what, problem=error.message)
-            ) from error
+            kind = NotNumbersError if isinstance(error, NotNumbersError) else BadInputError
+            raise kind(_("{what} cannot be used. {problem}").format(what=what, problem=error.message)) from error
 
 
 def _reference_of(file: CohortFile, name: str) -> str | None:

@@ -6,6 +6,7 @@ import logging
 from abc import abstractmethod
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +25,17 @@ from .pieces import result_of
 from .progress import Watch
 from .strict_json import read_json, write_json
 from .voxel_fingerprint import finding_voxel_fingerprint
+from .voxel_values import NotNumbersError
+
+
+class _ReplacedError(BadInputError):
+    """An image whose file is another one than a moment ago; `before`: what is known of the earlier one."""
+
+    def __init__(self, name: str, before: DrawnOn | None = None):
+        super().__init__(
+            _("The image of case '{name}' is being replaced. Try again when it has been written.").format(name=name)
+        )
+        self.before = before
 
 
 class CohortDrawnOn(CohortChannels):
@@ -59,16 +71,19 @@ class CohortDrawnOn(CohortChannels):
         path = self.drawn_on_path(name)
         if not path.is_file():
             return None
-        stamps: list[FileStamp] = []
-        with suppress(OSError):  # of a missing image, reading it tells
-            stamps = [stamp_of(path), *map(stamp_of, image_files(self.image_path(name)))]
+        stamps = self._stamps(name)
         known = self._image_changes.get(name)
         if stamps and known is not None and known[0] == stamps:
             return known[1]
         change = self._change_since(read_json(path, DrawnOn), name)
-        if stamps and all(map(is_settled, stamps)):
+        if stamps and all(map(is_settled, stamps)) and self._stamps(name) == stamps:
             self._image_changes[name] = stamps, change
         return change
+
+    def _stamps(self, name: str) -> list[FileStamp]:
+        with suppress(OSError):  # of a missing image, reading it tells
+            return [stamp_of(path) for path in (self.drawn_on_path(name), *image_files(self.image_path(name)))]
+        return []
 
     def image_changes(self, names: Iterable[str], watch: Watch | None = None) -> dict[str, ImageChange]:
         """`image_change` of those of these cases that have one.
@@ -78,44 +93,59 @@ class CohortDrawnOn(CohortChannels):
         Args:
             watch: shows whose image is being read, and cancels in between.
         """
-        found = {}
+        found: dict[str, ImageChange] = {}
         for name in names:
-            if not self.drawn_on_path(name).is_file():
-                continue
-            if watch is not None:
-                watch.step(0.0, _("checking the image of '{name}'").format(name=name))
             with suppress(BadInputError):
-                found[name] = self.image_change(name)
-        return {name: change for name, change in found.items() if change is not None}
+                found |= self._checked(name, watch)
+        return found
+
+    def _checked(self, name: str, watch: Watch | None) -> dict[str, ImageChange]:
+        if watch is not None and self.drawn_on_path(name).is_file():
+            watch.step(0.0, _("checking the image of '{name}'").format(name=name))
+        change = self.image_change(name)
+        return {name: change} if change is not None else {}
 
     def require_images_drawn_on(self, names: Iterable[str], watch: Watch | None = None) -> None:
         """Raise BadInputError when images of cases are not those that were drawn on; it names the cases.
 
+        It also raises it when such an image cannot be read, or what is known of it is damaged.
+
         `watch`: as for `image_changes`.
         """
-        changes = self.image_changes(names, watch)
+        changes: dict[str, ImageChange] = {}
+        for name in names:
+            changes |= self._checked(name, watch)
         if changes:
             raise BadInputError(changed_images_sentence(changes))
 
-    def accept_image(self, name: str, wait_seconds: float = 10.0) -> None:
+    def accept_image(self, name: str, wait_seconds: float = 10.0, image: str = "") -> None:
         """Let what was drawn on a case belong to the image that is there now.
 
-        Raises BadInputError when that image cannot be read, or has another grid; BusyError when another process works
-        in the folder for longer than `wait_seconds`.
+        Args:
+            image: the `image_fingerprint` that it must have; by default any.
+
+        Raises BadInputError when that image cannot be read, or has another grid, or another fingerprint; BusyError when
+        another process works in the folder for longer than `wait_seconds`.
         """
+        drawn_on = result_of(self._finding_image(name))
+        if image and self.image_fingerprint(name) != image:
+            raise _ReplacedError(name)
         with FolderLock(self.state_folder, f"accepting the image of case '{name}'", wait_seconds):
-            change = self._change_of_grid(name)
+            change = self._change_of_grid(name, drawn_on.geometry)
             if change is not None:
                 raise BadInputError(changed_images_sentence({name: change}))
-            for _step in self._noting_image(name):
-                pass
+            if not self._is_noted(name, drawn_on):
+                write_json(self.drawn_on_path(name), drawn_on)
 
-    def keeping_voxels(self, name: str, array: np.ndarray) -> Iterator[float]:
+    def keeping_voxels(self, name: str, array: np.ndarray, mark: str) -> Iterator[float]:
         """Keep the fingerprint of a case's voxels, (K, J, I), that were just read, so that they are not read again.
 
         In pieces: yields 0.0, the share written of a file.
+
+        Args:
+            mark: the fingerprint of the file that they were read from, computed before they were read.
         """
-        mark, kept = self.image_fingerprint(name, ()), self._kept_voxels(name)
+        kept = self._kept_voxels(name)
         if kept is None or kept.file != mark:
             voxels = yield from finding_voxel_fingerprint(array)
             self._keep_voxels(name, KeptVoxels(mark, voxels))
@@ -128,42 +158,75 @@ class CohortDrawnOn(CohortChannels):
         except OSError as error:
             raise FileWriteError(why_not_written(path, error)) from error
 
-    def _noting_image_of_drawing(self, name: str, image: np.ndarray | None = None) -> Iterator[float]:
-        """After something was drawn or cleared: keep the image that is there now, if anything is drawn, in pieces.
-
-        What is drawn is stored even when the image cannot be read.
-
-        Args:
-            image: its voxels, (K, J, I), if they are at hand.
-        """
-        if not self._has_knowledge(name):
-            self.forget_image(name)
-            return
-        try:
-            yield from self._noting_image(name, image)
-        except BadInputError as error:
-            logging.getLogger(__name__).warning(f"It was not kept which image '{name}' was drawn on. {error}")
-
     def _has_knowledge(self, name: str) -> bool:
         return self.corrections_path(name).is_file() or bool(self.ledger(name).decided)
 
-    def _noting_image_of_corrections(self, name: str) -> Iterator[float]:
-        """After something was corrected or that was cleared: keep the image that is there now, if none is known.
+    def _note_image(self, name: str, drawn_on: DrawnOn | None) -> None:
+        """After something was written: keep the image that it was drawn on, None: what is known; nothing drawn, none.
 
-        Another image is not accepted by it.
+        Found before the writing: a file that has replaced it since was not drawn on.
         """
-        is_known, is_needed = self.drawn_on_path(name).is_file(), self._has_knowledge(name)
-        if is_known != is_needed:
-            yield from self._noting_image_of_drawing(name)
+        if not self._has_knowledge(name):
+            self.forget_image(name)
+        elif drawn_on is not None and not self._is_noted(name, drawn_on):
+            write_json(self.drawn_on_path(name), drawn_on)
 
-    def _noting_image(self, name: str, image: np.ndarray | None = None) -> Iterator[float]:
+    def _is_noted(self, name: str, drawn_on: DrawnOn) -> bool:
+        noted = self._noted(name)
+        return noted is not None and noted.file == drawn_on.file
+
+    def _noted(self, name: str) -> DrawnOn | None:
         path = self.drawn_on_path(name)
+        with suppress(BadInputError):  # what is damaged is replaced
+            return read_json(path, DrawnOn) if path.is_file() else None
+        return None
+
+    def _finding_image_of_drawing(
+        self, name: str, image: np.ndarray | None = None
+    ) -> Generator[float, None, DrawnOn | None]:
+        """`_finding_image`; None when it cannot be read: what is drawn is stored all the same."""
+        try:
+            return (yield from self._finding_image(name, image))
+        except BadInputError as error:
+            if isinstance(error, _ReplacedError) and self._noted(name) is None:
+                return error.before  # otherwise, nothing would tell the image that is there now from it
+            logging.getLogger(__name__).warning(f"It was not kept which image '{name}' was drawn on. {error}")
+            return None
+
+    def _finding_image_of_corrections(self, name: str) -> Generator[float, None, DrawnOn | None]:
+        """The image that is there now, for the first thing that is said of a case; None for all others."""
+        if self._has_knowledge(name):
+            return None
+        return (yield from self._finding_image_of_drawing(name))
+
+    def _finding_image(self, name: str, image: np.ndarray | None = None) -> Generator[float, None, DrawnOn]:
+        """The image that is there now, in pieces. Voxels are read only when it is not the one that is known.
+
+        Args:
+            image: the voxels in its file, (K, J, I), if they are at hand.
+
+        Raises BadInputError when it cannot be read, or is being replaced.
+        """
         mark = yield from finding_image_fingerprint(self.image_path(name), self.marks_path(name))
-        with suppress(BadInputError):
-            if path.is_file() and read_json(path, DrawnOn).file == mark:
-                return
-        voxels = yield from self._finding_voxels(name, mark, image)
-        write_json(path, DrawnOn(mark, voxels, self.geometry(name)))
+        noted = self._noted(name)
+        if noted is not None and noted.file == mark:
+            return noted
+        geometry = self.geometry(name)
+        known = DrawnOn(mark, "", geometry)
+        try:
+            known = replace(known, voxels=(yield from self._finding_voxels(name, mark, image)))
+        except _ReplacedError as error:
+            raise _ReplacedError(name, known) from error
+        if not self._is_image(name, known):
+            raise _ReplacedError(name, known)
+        return known
+
+    def _is_image(self, name: str, drawn_on: DrawnOn) -> bool:
+        """Whether that image is there now, by the content of its file."""
+        try:
+            return self.image_fingerprint(name, ()) == drawn_on.file
+        except BadInputError:
+            return False
 
     def _change_since(self, drawn_on: DrawnOn, name: str) -> ImageChange | None:
         mark = self.image_fingerprint(name, ())
@@ -177,30 +240,28 @@ class CohortDrawnOn(CohortChannels):
             return ImageChange(_("its file is another one, and the voxels cannot be compared"))
         return ImageChange(_("its voxels have other values")) if voxels != drawn_on.voxels else None
 
-    def _change_of_grid(self, name: str) -> ImageChange | None:
-        path = self.drawn_on_path(name)
-        with suppress(BadInputError):  # what is damaged is replaced
-            drawn_on = read_json(path, DrawnOn) if path.is_file() else None
-            difference = self.geometry(name).difference_from(drawn_on.geometry) if drawn_on is not None else None
-            return ImageChange(difference, is_of_grid=True) if difference is not None else None
-        return None
+    def _change_of_grid(self, name: str, geometry: VolumeGeometry | None = None) -> ImageChange | None:
+        """How the grid of a case's image, or this one, differs from the one that was drawn on."""
+        noted = self._noted(name)
+        if noted is None:
+            return None
+        difference = (geometry or self.geometry(name)).difference_from(noted.geometry)
+        return ImageChange(difference, is_of_grid=True) if difference is not None else None
 
     def _finding_voxels(self, name: str, mark: str, image: np.ndarray | None = None) -> Generator[float, None, str]:
-        """The fingerprint of a case's voxels, '' when they cannot be used; `mark` is that of its file."""
+        """The fingerprint of a case's voxels, '' when some are not numbers; `mark` is that of its file."""
         kept = self._kept_voxels(name)
         if kept is not None and kept.file == mark:
             return kept.voxels
         try:
             array = self.image(name)[0] if image is None else image
-        except BadInputError:  # not numbers: an image that is not needed for everything
+        except NotNumbersError:  # an image that is not needed for everything
             return ""
         yield 0.0
         voxels = yield from finding_voxel_fingerprint(array)
         now = yield from finding_image_fingerprint(self.image_path(name), self.marks_path(name))
         if now != mark:
-            raise BadInputError(
-                _("The image of case '{name}' is being replaced. Try again when it has been written.").format(name=name)
-            )
+            raise _ReplacedError(name)
         self._keep_voxels(name, KeptVoxels(mark, voxels))
         return voxels
 

@@ -18,7 +18,7 @@ class DrawnOn:
     Attributes:
         file: fingerprint of its file; see `image_fingerprint`.
         voxels: fingerprint of its voxels, for a file that was compressed or saved again; see `voxel_fingerprint`. ''
-            when they cannot be used, because some are not numbers.
+            when they cannot be used, because some are not numbers, or the file was replaced before they were read.
         geometry: its grid.
     """
 

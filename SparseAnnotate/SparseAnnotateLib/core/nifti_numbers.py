@@ -17,7 +17,7 @@ _FLOATS = {16: "f4", 64: "f8"}
 
 
 def require_numbers_in_nifti(path: Path, read: np.ndarray, channel: int, what: str) -> None:
-    """Raise BadInputError, starting with `what`, when a NIfTI file holds NaN or Inf.
+    """Raise NotNumbersError, starting with `what`, when a NIfTI file holds NaN or Inf.
 
     ITK reads such voxels as 0 and does not say so. So the file is looked through once more, but only if there are
     voxels that could have been such.

@@ -83,8 +83,12 @@ def unnamed_labels_sentence(values: np.ndarray | Iterable[int], names: Mapping[i
     return template.format(what=what, values=shown, known=known)
 
 
+class NotNumbersError(BadInputError):
+    """An image that can be read, but has voxels that are NaN or Inf."""
+
+
 def require_finite(array: np.ndarray, what: str, first: int = 0) -> None:
-    """Raise BadInputError, starting with `what`, when a floating-point array holds NaN or Inf.
+    """Raise NotNumbersError, starting with `what`, when a floating-point array holds NaN or Inf.
 
     `first` is the index of the array's first slice, when it is part of a larger one.
     """
@@ -98,7 +102,7 @@ def require_finite(array: np.ndarray, what: str, first: int = 0) -> None:
             if np.isfinite(layer.sum(dtype=dtype)) or np.isfinite(layer).all():
                 continue
         bad = int((~np.isfinite(layer)).sum())
-        raise BadInputError(
+        raise NotNumbersError(
             _(
                 "{what} contains voxels that are not numbers (NaN or Inf): {count} in slice {index} along the first "
                 "array axis. Replace them, for example with 'numpy.nan_to_num' or Slicer's 'Simple Filters', "

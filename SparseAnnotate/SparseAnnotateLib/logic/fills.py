@@ -130,7 +130,7 @@ class _Drawing:
 
     def reading(self) -> Generator[None, None, SparseAnnotation]:
         """Read it, in pieces. Raises BadInputError when nothing has been drawn, or what was drawn cannot be used."""
-        scene.require_image_drawn_on(self._volume)
+        scene.require_images_drawn_on([self._volume])
         annotation = yield from scene.reading_annotation(self._volume, self.node)
         self.own = scene.label_values(self.node)
         yield

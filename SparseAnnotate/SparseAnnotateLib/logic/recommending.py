@@ -83,6 +83,8 @@ def _choosing(volume_nodes: Sequence, settings: SelectionSettings) -> Steps:
     volumes = []
     # Takes about a second, once in a session.
     yield from importing("SimpleITK", "scipy.ndimage")
+    # The slices that have been drawn say which others are worth drawing.
+    scene.require_images_drawn_on(node for node in volume_nodes if node.GetScene() is not None)
     for number, node in enumerate(volume_nodes):
         if node.GetScene() is None:
             continue

@@ -73,7 +73,7 @@ from .opened_case import (
     opened_case,
     opened_volumes,
     require_folder_of,
-    require_image_drawn_on,
+    require_images_drawn_on,
     require_same_image,
     unnamed_values,
 )
@@ -268,7 +268,7 @@ __all__ = [
     "remove_resampled",
     "require_current",
     "require_folder_of",
-    "require_image_drawn_on",
+    "require_images_drawn_on",
     "require_same_image",
     "require_undecided",
     "results_of",

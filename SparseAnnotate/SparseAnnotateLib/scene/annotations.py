@@ -10,11 +10,21 @@ from dataclasses import replace
 import numpy as np
 import slicer
 
-from ..core import BadInputError, Cohort, Ledger, Plane, SparseAnnotateError, SparseAnnotation, VolumeGeometry
+from ..core import (
+    BadInputError,
+    BusyError,
+    Cohort,
+    Ledger,
+    Plane,
+    SparseAnnotateError,
+    SparseAnnotation,
+    VolumeGeometry,
+)
 from ..core.annotation import DecidedSlices
 from ..core.case_names import name_problem, usable_case_name
 from ..core.case_state import with_changes_elsewhere
 from ..core.corrections import Corrections
+from ..core.file_stamp import stamp_of
 from ..core.messages import _, joined
 from ..core.pieces import result_of
 from ..core.slab_writing import written_in_slabs
@@ -361,16 +371,29 @@ def image_stamp(volume_node) -> str:
 
 
 def is_exported(cohort: Cohort, volume_node) -> bool:
-    """Whether the image of a volume as it is now has been written into a cohort."""
+    """Whether the image of a volume as it is now has been written into a cohort, and its files are still those."""
     opened = opened_case(volume_node)
     if opened is not None:
         return opened.folder == os.path.realpath(cohort.folder) and cohort.has_case(opened.case)
     stamp = _export_stamp(cohort, volume_node)
-    return volume_node.GetAttribute(_EXPORTED_ATTRIBUTE) == stamp and cohort.has_case(case_of(volume_node))
+    return volume_node.GetAttribute(_EXPORTED_ATTRIBUTE) == f"{stamp}|{_files_stamp(cohort, volume_node)}"
 
 
 def _export_stamp(cohort: Cohort, volume_node) -> str:
     return f"{_PROCESS}|{cohort.folder}|{image_stamp(volume_node)}"
+
+
+def _files_stamp(cohort: Cohort, volume_node) -> str:
+    """A text that changes when the files of the images that were written of a volume are replaced or removed."""
+    name = case_of(volume_node)
+    if not cohort.has_case(name):
+        return "none"
+    first, *_others = paths = cohort.channel_paths(name)
+    written = [first, *(channel for channel in further_channels(volume_node) if channel in paths)]
+    try:
+        return str([stamp_of(paths[channel]) for channel in written])
+    except OSError:
+        return "missing"
 
 
 def exporting_case(
@@ -407,13 +430,22 @@ def exporting_case(
         yield from cohort.adding_case(name, array, geometry, further=further, kept=kept)
         # What is drawn in the scene belongs to the image in the scene.
         cohort.forget_image(name)
-        volume_node.SetAttribute(_EXPORTED_ATTRIBUTE, stamp)
+        volume_node.SetAttribute(_EXPORTED_ATTRIBUTE, f"{stamp}|{_files_stamp(cohort, volume_node)}")
+    exported = volume_node.GetAttribute(_EXPORTED_ATTRIBUTE)
     if segmentation_node is not None:
         ledger = stored_ledger(segmentation_node, volume_node)
-        drawn = f"{stamp}|{segmentation_node.GetID()}|{voxel_stamp(segmentation_node)}|{sorted((values or {}).items())}"
+        drawn = (
+            f"{exported}|{segmentation_node.GetID()}|{voxel_stamp(segmentation_node)}|{sorted((values or {}).items())}"
+        )
         if volume_node.GetAttribute(_EXPORTED_DRAWING_ATTRIBUTE) != drawn or cohort.ledger(name) != ledger:
             annotation = yield from _yielding(0.0, reading_annotation(volume_node, segmentation_node, values))
             yield 0.0
+            if not is_exported(cohort, volume_node):
+                raise BusyError(
+                    _("The image of '{volume}' was changed while it was being written to '{path}'. Try again.").format(
+                        volume=volume_node.GetName(), path=cohort.image_path(name)
+                    )
+                )
             yield from cohort.saving_annotation(name, annotation, slicer.util.arrayFromVolume(volume_node))
             volume_node.SetAttribute(_EXPORTED_DRAWING_ATTRIBUTE, drawn)
         found = corrections_of(segmentation_node, volume_node, values or label_values(segmentation_node))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
@@ -214,12 +214,16 @@ def require_same_image(volume_node, opened: OpenedCase, cohort: Cohort) -> None:
         )
 
 
-def require_image_drawn_on(volume_node) -> None:
-    """Raise BadInputError when a volume was opened from a case whose image is not the one that was drawn on."""
-    opened = opened_case(volume_node)
-    # A scene may have come here without the cohort folder.
-    if opened is not None and os.path.isdir(opened.folder):
-        Cohort.open(opened.folder).require_images_drawn_on([opened.case])
+def require_images_drawn_on(volume_nodes: Iterable) -> None:
+    """Raise BadInputError when volumes were opened from cases whose images are not those that were drawn on."""
+    cases: dict[str, list[str]] = {}
+    for node in volume_nodes:
+        opened = opened_case(node)
+        # A scene may have come here without the cohort folder.
+        if opened is not None and os.path.isdir(opened.folder):
+            cases.setdefault(opened.folder, []).append(opened.case)
+    for folder, names in cases.items():
+        Cohort.open(folder).require_images_drawn_on(names)
 
 
 def require_all_structures(

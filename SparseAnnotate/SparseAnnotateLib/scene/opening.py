@@ -17,6 +17,7 @@ from ..core.applied_segmentation import AppliedSegmentation
 from ..core.case_state import CaseState
 from ..core.corrections import Corrections
 from ..core.drawn_on import changed_images_sentence
+from ..core.image_fingerprint import joined_fingerprint
 from ..core.images import read_facts, read_labels, read_percent
 from ..core.messages import _
 from ..core.origin import Origin, belongs_to, stale_sentence
@@ -73,12 +74,14 @@ def opening_case(cohort: Cohort, case: str, nodes: OpenedNodes) -> Iterator[None
 
 
 def _opening(cohort: Cohort, case: str, nodes: OpenedNodes) -> Iterator[None]:
-    file = cohort.image_fingerprint(case)
+    marks = cohort.image_marks(case)
+    file = joined_fingerprint(list(marks.items()))
     array, geometry = cohort.image(case)
     if cohort.image_fingerprint(case) != file:
         raise BusyError(_("The image of the case '{case}' is being replaced. Open it again.").format(case=case))
     yield
-    for _step in cohort.keeping_voxels(case, array):  # saving what is drawn needs not read them then
+    first = next(iter(marks.values()))
+    for _step in cohort.keeping_voxels(case, array, first):  # saving what is drawn needs not read them then
         yield
     change = cohort.image_change(case)
     if change is not None:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
 from ..core import DEFAULT_DEVICE, BadInputError, CancelledError, Cohort, SparseAnnotateError, Watch
-from ..core.drawn_on import changed_images_sentence
 from ..core.messages import _
 from ..interpolation import DEFAULT_METHOD, TIME_LIMIT, auto_methods
 from .answers import Answers, require_choosing
@@ -78,9 +78,9 @@ def fill(request: FillRequest, watch: Watch) -> list[FillResult]:
     """
     cohort = Cohort.open(request.cohort, request.state)
     names = annotated(cohort, request.cases)
-    changed = cohort.image_changes(names, watch)
-    if len(changed) == len(names):
-        raise BadInputError(changed_images_sentence(changed))
+    usable = _usable(cohort, names, watch)
+    if not usable:
+        cohort.require_images_drawn_on(names, watch)
     if len(names) == 1 and not request.run:
         cohort.annotation(names[0]).require_labels(names[0])
     runs = None
@@ -92,7 +92,7 @@ def fill(request: FillRequest, watch: Watch) -> list[FillResult]:
 
         runs = RunSources(cohort, Predictor(cohort, request.run, request.device), request.run)
     # From a case that was drawn on another image nothing is learned for the others.
-    answers = Answers(cohort, request, [name for name in names if name not in changed], runs, watch)
+    answers = Answers(cohort, request, usable, runs, watch)
     results, filling = [], answers.watch
     for number, name in enumerate(names):
         filling.step(number / len(names), _("filling '{case}'").format(case=name))
@@ -127,6 +127,16 @@ def fill(request: FillRequest, watch: Watch) -> list[FillResult]:
             )
         )
     return results
+
+
+def _usable(cohort: Cohort, names: Sequence[str], watch: Watch) -> list[str]:
+    """Those cases whose images can be read and are those that were drawn on, as far as that is known."""
+    found = []
+    for name in names:
+        with suppress(BadInputError):  # filling the case tells
+            cohort.require_images_drawn_on([name], watch)
+            found.append(name)
+    return found
 
 
 def annotated(cohort: Cohort, names: Sequence[str]) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 import os
 import shutil
 from dataclasses import replace
@@ -11,7 +12,15 @@ import numpy as np
 import pytest
 
 from small_volumes import ball, noisy_image
-from SparseAnnotateLib.core import BadInputError, Cohort, Plane, SliceState, SparseAnnotation, VolumeGeometry
+from SparseAnnotateLib.core import (
+    BadInputError,
+    Cohort,
+    Plane,
+    SliceState,
+    SparseAnnotation,
+    VolumeGeometry,
+    image_fingerprint,
+)
 from SparseAnnotateLib.core.case_state import CaseState
 from SparseAnnotateLib.core.corrections import Stroke
 from SparseAnnotateLib.core.images import read_image, write_image
@@ -264,3 +273,97 @@ def test_an_image_with_voxels_that_are_not_numbers_is_known_by_its_file(ball_coh
     path = ball_cohort.image_path("ball_0")
     path.write_bytes(path.read_bytes() + b" ")
     assert ball_cohort.image_change("ball_0") is not None
+
+
+def truncate(cohort: Cohort, name: str) -> bytes:
+    """Cut a case's image off, as it is while it is being copied; returns its content before."""
+    path = cohort.image_path(name)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+    return whole
+
+
+def test_an_image_that_is_cut_off_is_damaged_not_another_one_and_cannot_be_accepted(ball_cohort):
+    whole = truncate(ball_cohort, "ball_0")
+    for refused in (ball_cohort.annotation, ball_cohort.accept_image, lambda name: ball_cohort.image_change(name)):
+        with pytest.raises(BadInputError, match=r"image of case 'ball_0' cannot be used") as caught:
+            refused("ball_0")
+        assert "accept" not in str(caught.value)
+    assert ball_cohort.annotation("ball_0", on_any_image=True).ledger.decided
+    ball_cohort.image_path("ball_0").write_bytes(whole)
+    assert ball_cohort.image_change("ball_0") is None
+
+
+def test_what_is_saved_while_the_image_is_cut_off_belongs_to_the_image_of_before(ball_cohort, caplog):
+    annotation = ball_cohort.annotation("ball_0")
+    whole = truncate(ball_cohort, "ball_0")
+    ball_cohort.save_annotation("ball_0", annotation)
+    assert "It was not kept which image 'ball_0' was drawn on" in caplog.text
+    ball_cohort.image_path("ball_0").write_bytes(whole)
+    assert ball_cohort.image_change("ball_0") is None
+
+
+@pytest.mark.parametrize("is_known", [True, False])
+@pytest.mark.parametrize("after", [1, 6])
+def test_an_image_that_is_replaced_during_a_save_was_not_drawn_on(ball_cohort, is_known, after):
+    annotation = ball_cohort.annotation("ball_0")
+    if not is_known:
+        ball_cohort.forget_image("ball_0")
+    steps = ball_cohort.saving_annotation("ball_0", annotation)
+    for _step in range(after):
+        next(steps)
+    replace_image(ball_cohort, "ball_0")
+    list(steps)
+    assert Cohort.open(ball_cohort.folder).image_change("ball_0") is not None
+
+
+def test_voxels_are_kept_for_the_file_that_they_were_read_from(ball_cohort):
+    mark, array = ball_cohort.image_fingerprint("ball_0", ()), ball_cohort.image("ball_0")[0]
+    replace_image(ball_cohort, "ball_0")
+    list(ball_cohort.keeping_voxels("ball_0", array, mark))
+    assert ball_cohort.image_change("ball_0") is not None
+
+
+def test_the_image_is_read_before_others_are_kept_out_and_its_file_only_once(ball_cohort, monkeypatch):
+    ball_cohort.forget_image("ball_0")
+    shutil.rmtree(ball_cohort.cache_folder)
+    os.utime(ball_cohort.image_path("ball_0"), (1e9, 1e9))
+    annotation, read, hashed = ball_cohort.annotation("ball_0"), Cohort.image, hashlib.sha256
+    opened = []
+
+    def reading(cohort, name):
+        with cohort.locked("nothing else"):  # waits in vain while the annotation is being saved
+            opened.append(name)
+        return read(cohort, name)
+
+    monkeypatch.setattr(Cohort, "image", reading)
+    monkeypatch.setattr(image_fingerprint.hashlib, "sha256", lambda *given: opened.append("hash") or hashed(*given))
+    ball_cohort.save_annotation("ball_0", annotation)
+    assert opened.count("ball_0") == 1
+    assert opened.count("hash") == 2  # the file and the voxels
+    assert ball_cohort.drawn_on_path("ball_0").is_file()
+
+
+@pytest.mark.parametrize("case", ["ball_0", "corrected"])
+def test_one_more_correction_does_not_say_which_image_an_older_cohort_was_drawn_on(ball_cohort, case):
+    center = GEOMETRY.matrix @ [16, 14, 11, 1]
+    stroke = Stroke.ball(GEOMETRY, tuple(center[:3]), 1, True, 1.0, 0.0)
+    if case == "corrected":
+        ball_cohort.add_case(case, noisy_image(ball()), GEOMETRY)
+        ball_cohort.add_correction(case, stroke)
+    ball_cohort.forget_image(case)
+    before = ball_cohort.image_path(case).read_bytes()
+    replace_image(ball_cohort, case)
+    ball_cohort.add_correction(case, replace(stroke, value=2))
+    ball_cohort.image_path(case).write_bytes(before)
+    assert not ball_cohort.drawn_on_path(case).is_file()
+    assert ball_cohort.annotation(case).corrections is not None
+
+
+def test_what_is_damaged_or_cannot_be_read_is_named_where_images_are_required(ball_cohort):
+    ball_cohort.drawn_on_path("ball_1").write_text("{")
+    with pytest.raises(BadInputError, match=r"drawn_on.ball_1.json"):
+        ball_cohort.require_images_drawn_on(["ball_0", "ball_1"])
+    truncate(ball_cohort, "ball_0")
+    with pytest.raises(BadInputError, match=r"image of case 'ball_0' cannot be used"):
+        ball_cohort.require_images_drawn_on(["ball_0", "ball_1"])

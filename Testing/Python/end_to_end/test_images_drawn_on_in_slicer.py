@@ -7,7 +7,7 @@ import pytest
 
 from small_volumes import ball, noisy_image
 from SparseAnnotateLib import scene
-from SparseAnnotateLib.core import BadInputError, Cohort, Plane, SparseAnnotation, VolumeGeometry
+from SparseAnnotateLib.core import BadInputError, BusyError, Cohort, Plane, SliceState, SparseAnnotation, VolumeGeometry
 from SparseAnnotateLib.core.images import write_image
 
 GEOMETRY = VolumeGeometry.from_spacing((24, 28, 32), (2.0, 1.0, 1.0))
@@ -69,3 +69,100 @@ def test_what_is_drawn_in_a_scene_belongs_to_the_image_in_the_scene(mrml, logic,
     write_image(cohort.image_path(case), noisy_image(ball(), 9), cohort.geometry(case))
     with pytest.raises(BadInputError, match="not the one that was drawn on"):
         cohort.annotation(case)
+
+
+@pytest.mark.parametrize(("act", "index"), [("markSkipped", 3), ("markToDo", 3), ("markToDo", 6)])
+def test_a_slice_that_is_skipped_set_to_do_or_cleared_accepts_no_other_image(logic, cohort, act, index):
+    replace_image(cohort)
+    (volume,) = logic.openCohort(cohort.folder, cases=["a"])
+    getattr(logic, act)(volume, "axial", index)
+    assert not cohort.ledger("a").entry(Plane.AXIAL, index).state.is_decided
+    assert cohort.image_change("a") is not None
+    with pytest.raises(BadInputError, match="not the one that was drawn on"):
+        logic.fillBetweenSlices(volume, "shape")
+
+
+def test_recommending_is_refused_on_another_image(logic, cohort):
+    replace_image(cohort)
+    (volume,) = logic.openCohort(cohort.folder, cases=["a"])
+    with pytest.raises(BadInputError, match="not the one that was drawn on"):
+        logic.recommendSlices([volume], slicesPerVolume=6)
+    assert cohort.image_change("a") is not None
+
+
+def test_what_is_drawn_anew_on_another_image_accepts_it(mrml, logic, cohort):
+    replace_image(cohort)
+    (volume,) = logic.openCohort(cohort.folder, cases=["a"])
+    (segment,) = scene.segment_ids(logic.drawnIn(volume))
+    mask = np.array(mrml.util.arrayFromSegmentBinaryLabelmap(logic.drawnIn(volume), segment, volume))
+    mask[10, 3:6, 3:6] = 1
+    mrml.util.updateSegmentBinaryLabelmapFromArray(mask, logic.drawnIn(volume), segment, volume)
+    logic.markSkipped(volume, "axial", 3)
+    assert cohort.image_change("a") is None
+
+
+def test_an_image_that_is_replaced_while_what_is_drawn_is_written_was_not_drawn_on(logic, cohort):
+    (volume,) = logic.openCohort(cohort.folder, cases=["a"])
+    cohort.forget_image("a")
+    scene.mark_slice(volume, Plane.AXIAL, 1, SliceState.EMPTY, None)
+    steps = scene.exporting_case(cohort, volume, logic.drawnIn(volume), {"ball": 1})
+    while scene.written_mark(volume) != scene.drawing_mark(volume):
+        next(steps)
+    replace_image(cohort)
+    list(steps)
+    assert cohort.ledger("a").is_decided(Plane.AXIAL, 1)
+    assert Cohort.open(cohort.folder).image_change("a") is not None
+
+
+def test_an_image_that_is_replaced_while_it_is_opened_was_not_the_one_that_was_read(mrml, cohort):
+    before, nodes = cohort.image_path("a").read_bytes(), scene.OpenedNodes()
+    steps = scene.opening_case(cohort, "a", nodes)
+    next(steps)
+    replace_image(cohort)
+    list(steps)
+    assert cohort.image_change("a") is not None
+    cohort.image_path("a").write_bytes(before)
+    assert cohort.image_change("a") is None
+
+
+@pytest.fixture
+def exported(logic, drawn, tmp_path):
+    """A volume of the scene, written into a cohort folder: `write`, the folder, and the name of its case."""
+    volume, cohort = drawn[0], Cohort.create(tmp_path / "exported", "exported")
+
+    def writing():
+        return scene.exporting_case(cohort, volume, logic.drawnIn(volume), {"ball": 1, "box": 2})
+
+    list(writing())
+    return volume, cohort, writing
+
+
+def test_a_file_of_the_scene_that_was_replaced_in_the_folder_is_written_again(mrml, logic, exported):
+    volume, cohort, writing = exported
+    case = scene.case_of(volume)
+    write_image(cohort.image_path(case), noisy_image(ball(), 9), cohort.geometry(case))
+    assert not scene.is_exported(cohort, volume)
+    logic.markEmpty(volume, "axial", 1)
+    list(writing())
+    np.testing.assert_array_equal(cohort.image(case)[0], mrml.util.arrayFromVolume(volume))
+    assert cohort.annotation(case).ledger.is_decided(Plane.AXIAL, 1)
+    assert list(writing()) == []
+    cohort.image_path(case).unlink()
+    list(writing())
+    # Known again, although nothing was drawn since.
+    assert cohort.drawn_on_path(case).is_file()
+    assert cohort.image_change(case) is None
+
+
+def test_a_file_of_the_scene_that_is_replaced_while_it_is_written_was_not_drawn_on(logic, exported):
+    volume, cohort, writing = exported
+    case = scene.case_of(volume)
+    logic.markEmpty(volume, "axial", 1)
+    steps = writing()
+    next(steps)
+    write_image(cohort.image_path(case), noisy_image(ball(), 9), cohort.geometry(case))
+    with pytest.raises(BusyError, match="was changed while it was being written"):
+        list(steps)
+    assert cohort.image_change(case) is not None
+    list(writing())
+    assert cohort.image_change(case) is None

@@ -198,3 +198,28 @@ def test_what_is_known_of_an_image_and_damaged_is_replaced_by_accepting_it(ball_
     found = requests.accept_image(AcceptImageRequest(str(ball_cohort.folder)), Watch())
     assert found == [AcceptedImage("ball_0", "what was known of the earlier image is damaged")]
     assert requests.fill(FillRequest(str(ball_cohort.folder), cases=("ball_0",)), Watch())[0].path
+
+
+def truncate_image(cohort, name):
+    path = cohort.image_path(name)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def test_an_image_that_is_cut_off_is_called_so_and_is_not_accepted(ball_cohort, capsys):
+    truncate_image(ball_cohort, "ball_0")
+    assert main(["accept-image", str(ball_cohort.folder)]) == 1
+    assert main(["fill", str(ball_cohort.folder), "--cases", "ball_0", "--quiet"]) == 1
+    shown = " ".join(capsys.readouterr().err.split())
+    assert shown.count("The image of case 'ball_0' cannot be used.") == 2
+    assert "drawn on" not in shown
+    bad, good = requests.fill(FillRequest(str(ball_cohort.folder)), Watch())
+    assert "image of case 'ball_0' cannot be used" in bad.warnings[0]
+    assert good.path
+
+
+@pytest.mark.parametrize("method", ["recommend", "train"])
+def test_what_is_damaged_of_the_image_that_was_drawn_on_stops_what_uses_the_drawing(ball_cohort, method):
+    ball_cohort.drawn_on_path("ball_0").write_text("{")
+    fields = {"recommend": {"budget": Budget(total=3)}, "train": {"run": "r", "settings": SETTINGS}}
+    with pytest.raises(BadInputError, match=r"drawn_on.ball_0"):
+        ask(ball_cohort, method, **fields[method])

@@ -165,6 +165,8 @@ def import_nnunet_dataset(
     Cohort.create(cohort_folder, cohort_folder.name, dataset.labels, (), dataset.channels, dataset.modalities)
     try:
         cohort = Cohort.open(cohort_folder, state)
+        if not cohort.cache_folder.exists():
+            new_folders.append(cohort.cache_folder)
         for number, (name, path) in enumerate(images.items()):
             watch.step(0.5 + 0.5 * number / len(images), _("reading '{name}'").format(name=name))
             annotation, reference, _warnings = _case(folder, dataset, name, path, ledgers[name])
