@@ -9,7 +9,6 @@ import numpy as np
 
 from ..core import BadInputError, Cohort, VolumeGeometry
 from ..core.dicom_files import dicom_files
-from ..core.dicom_paths import shown_file
 from ..core.dicom_reading import (
     SegmentationFile,
     is_segmentation_file,
@@ -63,7 +62,7 @@ class DicomMasks:
             try:
                 file = self._files[path] = read_segmentation_header(path)
             except BadInputError as error:
-                self.problems[self._key(path)] = error
+                self.problems[self._key(path, error.message)] = error
                 continue
             of_series = [name for key, name in by_series.items() if key.partition(" ")[0] in file.series_uids]
             names = [name for name in of_series if self._is_of_time_point(file, name)]
@@ -116,9 +115,9 @@ class DicomMasks:
         """A mask for messages, DICOM or not; see `shown_file`."""
         return self._files[path].shown if path in self._files else f"'{path}'"
 
-    def _key(self, path: str) -> str:
-        """What a file that cannot be used is called in `problems`."""
-        shown = self._files[path].shown if path in self._files else shown_file(path)
+    def _key(self, path: str, message: str = "") -> str:
+        """What a file that cannot be used is called in `problems`; `message`: why its header cannot be used."""
+        shown = message or self.shown(path)
         return path if f"'{path}'" in shown else _("DICOM SEG {number}").format(number=len(self.problems) + 1)
 
     def read(self, case: str, path: str, geometry: VolumeGeometry) -> tuple[Mapping[int, str], np.ndarray]:

@@ -536,11 +536,11 @@ def test_segmentations_that_cannot_be_read_are_refused(cohort, hospital, tmp_pat
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"SegmentationType": "FRACTIONAL"}, "The DICOM SEG number 1 of 1 in its folder (sorted by name; its path is"),
+        ({"SegmentationType": "FRACTIONAL"}, "The DICOM SEG number 1 of 1 in folder 1 of 3 in"),
         ({"FrameOfReferenceUID": "1.2.3"}, "lies in another frame of reference"),
         ({"ReferencedSeriesSequence": []}, "refers to a series that no case"),
         ({"PixelData": b"\x00" * 8}, "is damaged or cut off. Copy it again."),
-        ({}, "number 1 of 1 in its folder"),
+        ({}, "number 1 of 1 in folder 1 of 3 in"),
     ],
 )
 def test_messages_and_results_do_not_show_the_path_of_a_segmentation_that_names_the_patient(
