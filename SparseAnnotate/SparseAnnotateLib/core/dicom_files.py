@@ -101,11 +101,15 @@ def quietly() -> Iterator[None]:
 
 @contextmanager
 def opened(
-    path: str | Path, tags: Sequence[str] | None = None, with_voxels: bool = False, shown: str = ""
+    path: str | Path,
+    tags: Sequence[str] | None = None,
+    with_voxels: bool = False,
+    shown: str = "",
+    inside: str | Path = "",
 ) -> Iterator[Dataset]:
     """A DICOM file, read by pydicom with all elements, or some; `bytes_left` is the size of its rest, the voxels.
 
-    `shown`: the file for messages; '': as `shown_file` calls it.
+    `shown`: the file for messages; '': as `shown_file` calls it, `inside` a folder.
 
     Raises BadInputError when it is damaged or cannot be read.
     """
@@ -120,9 +124,9 @@ def opened(
                 dataset = pydicom.dcmread(file, stop_before_pixels=not with_voxels, specific_tags=wanted, force=True)
                 dataset.bytes_left = os.fstat(file.fileno()).st_size - file.tell()
         except OSError as error:
-            raise unreadable(path, error, shown) from error
+            raise unreadable(path, error, shown, inside) from error
         except (InvalidDicomError, EOFError, ValueError, KeyError, NotImplementedError, AttributeError) as error:
-            raise damaged(path, shown) from error
+            raise damaged(path, shown, inside) from error
         if not hasattr(dataset, "file_meta"):
             dataset.file_meta = pydicom.dataset.FileMetaDataset()
         yield dataset
@@ -165,24 +169,26 @@ def whole_number(dataset: Any, keyword: str) -> int:
         return 0
 
 
-def damaged(path: str | Path, shown: str = "") -> BadInputError:
-    """What is wrong with a damaged file. `shown`: as for `opened`."""
+def damaged(path: str | Path, shown: str = "", inside: str | Path = "") -> BadInputError:
+    """What is wrong with a damaged file. `shown`, `inside`: as for `opened`."""
     return BadInputError(
-        _("{file} is damaged: its header is incomplete. Copy it again.").format(file=_called(path, shown))
+        _("{file} is damaged: its header is incomplete. Copy it again.").format(file=_called(path, shown, inside))
     )
 
 
-def unreadable(path: str | Path, error: OSError, shown: str = "") -> BadInputError:
-    """What is wrong with a file that cannot be opened. `shown`: as for `opened`."""
+def unreadable(path: str | Path, error: OSError, shown: str = "", inside: str | Path = "") -> BadInputError:
+    """What is wrong with a file that cannot be opened. `shown`, `inside`: as for `opened`."""
     return BadInputError(
-        _("{file} cannot be read ({reason}).").format(file=_called(path, shown, _("file")), reason=error.strerror)
+        _("{file} cannot be read ({reason}).").format(
+            file=_called(path, shown, inside, _("file")), reason=error.strerror
+        )
     )
 
 
-def _called(path: str | Path, shown: str, kind: str = "") -> str:
+def _called(path: str | Path, shown: str, inside: str | Path, kind: str = "") -> str:
     from .dicom_paths import shown_file  # here, because it reads files, too
 
-    return capitalized(shown or shown_file(path, kind=kind))
+    return capitalized(shown or shown_file(path, kind=kind, inside=inside))
 
 
 def _shown_inside(path: str | Path, folder: str | Path, kind: str) -> str:

@@ -30,6 +30,11 @@ def patient_of(dataset: Any) -> frozenset[str]:
     )
 
 
+def has_patient(dataset: Any) -> bool:
+    """Whether a header has the elements for the patient's name and ID, also empty ones, which whole files have."""
+    return "PatientName" in dataset and "PatientID" in dataset
+
+
 class FileNumbers:
     """The numbers of files and folders in their folder, sorted by name; each folder is read once."""
 
@@ -50,7 +55,11 @@ class FileNumbers:
 
 
 def shown_file(
-    path: str | Path, patient: Collection[str] | None = None, kind: str = "", numbers: FileNumbers | None = None
+    path: str | Path,
+    patient: Collection[str] | None = None,
+    kind: str = "",
+    numbers: FileNumbers | None = None,
+    inside: str | Path = "",
 ) -> str:
     """A DICOM file for messages, for example "the DICOM file '/data/ct/IM3'".
 
@@ -59,13 +68,14 @@ def shown_file(
             path is shown.
         kind: what it is; '' for 'DICOM file'.
         numbers: of files and folders that were read before.
+        inside: a folder that was searched, which is not shown either; '' for none.
     """
     kind = kind or _("DICOM file")
     if patient is not None and not names_one_of(str(path), patient):
         return _("the {kind} '{path}'").format(kind=kind, path=path)
     place = os.path.abspath(path)
     root = _unnamed_folder(os.path.dirname(place), patient) if patient else ""
-    return _by_number(place, root, kind, numbers or FileNumbers())
+    return _by_number(place, root, kind, numbers or FileNumbers(), os.path.abspath(inside) if inside else "")
 
 
 def shown_inside(path: str | Path, folder: str | Path, kind: str) -> str:

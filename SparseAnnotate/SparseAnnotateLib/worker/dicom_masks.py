@@ -20,26 +20,28 @@ from ..core.images import IMAGE_ENDINGS
 from ..core.messages import _, capitalized, listed
 
 
-def segmentation_files(given: Sequence[str]) -> tuple[list[str], list[str]]:
+def segmentation_files(given: Sequence[str]) -> tuple[dict[str, str], list[str]]:
     """Those of the files and folders a user gives that are DICOM SEG files, or hold some, as files; and the others.
+
+    The files come with the folder that was given, '' for a file.
 
     Raises BadInputError when a DICOM file is no segmentation.
     """
-    found: list[str] = []
+    found: dict[str, str] = {}
     others: list[str] = []
     for text in given:
         path = os.path.expanduser(text)
         if os.path.isdir(path):
             names = os.listdir(path) if os.access(path, os.R_OK) else []
             inside = [] if any(n.lower().endswith(IMAGE_ENDINGS) for n in names) else dicom_files(path)[0]
-            inside = [file for file in inside if is_segmentation_file(file)]
-            found += inside
+            inside = [file for file in inside if is_segmentation_file(file, path)]
+            found |= dict.fromkeys(inside, path)
             others += [] if inside else [text]
         elif not path.lower().endswith(IMAGE_ENDINGS) and is_segmentation_file(path):
-            found.append(path)
+            found[path] = ""
         else:
             others.append(text)
-    return list(dict.fromkeys(found)), others
+    return found, others
 
 
 class DicomMasks:
@@ -58,9 +60,9 @@ class DicomMasks:
         paths, self.others = segmentation_files(given)
         by_series = cases_by_series(cohort) if paths else {}
         several: dict[str, list[str]] = {}
-        for path in paths:
+        for path, folder in paths.items():
             try:
-                file = self._files[path] = read_segmentation_header(path)
+                file = self._files[path] = read_segmentation_header(path, folder)
             except BadInputError as error:
                 self.problems[self._key(path, error.message)] = error
                 continue

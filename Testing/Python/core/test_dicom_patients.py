@@ -16,6 +16,7 @@ from SparseAnnotateLib.core import BadInputError, CancelledError, Watch
 from SparseAnnotateLib.core.dicom_codes import Code, StructureCodes, parsed_codes
 from SparseAnnotateLib.core.dicom_files import dicom_files, is_dicom_file, opened
 from SparseAnnotateLib.core.dicom_headers import read_header, read_headers, readable_headers
+from SparseAnnotateLib.core.dicom_reading import read_segmentation_header
 from SparseAnnotateLib.core.dicom_series import DicomSeries, series_of
 from SparseAnnotateLib.core.dicom_voxels import read_series
 from SparseAnnotateLib.core.dicom_writing import DicomSegment, write_segmentation
@@ -172,6 +173,21 @@ def test_an_overwritten_header_does_not_clear_a_path_that_names_the_patient(tmp_
     with pytest.raises(BadInputError, match="number 2 of 4 in its folder") as caught:
         read_header(str(path))
     assert "Annegret" not in caught.value.message
+
+
+def test_an_overwritten_header_of_a_segmentation_does_not_clear_its_path(tmp_path):
+    (tmp_path / "Annegret").mkdir()
+    written(tmp_path / "Annegret", series_with(tmp_path / "in"))
+    path = tmp_path / "Annegret" / "a.dcm"
+    assert read_segmentation_header(path).shown.startswith("the DICOM SEG number 1 of 1 in folder 1 of 2 in '")
+    # Another element instead of the name and ID; the rest is as it was.
+    content = path.read_bytes()
+    start, end = content.index(b"\x10\x00\x10\x00PN"), content.index(b"\x10\x00\x30\x00DA")
+    overwrite(path, start, b"\x09\x00\x10\x10LO" + (end - start - 8).to_bytes(2, "little") + b"?" * (end - start - 8))
+    hidden = "(sorted by name; its path is not shown because it may name the patient)"
+    assert read_segmentation_header(path).shown == f"the DICOM SEG number 1 of 1 in its folder {hidden}"
+    place = "in folder 1 of 2 in the folder that holds all the files"
+    assert read_segmentation_header(path, tmp_path).shown == f"the DICOM SEG number 1 of 1 {place} {hidden}"
 
 
 def test_the_name_of_a_damaged_file_of_another_patient_is_not_shown(tmp_path):

@@ -562,6 +562,20 @@ def test_messages_and_results_do_not_show_the_path_of_a_segmentation_that_names_
     assert "Annegret" not in output.out + output.err
 
 
+def test_damaged_segmentations_in_a_folder_are_told_by_numbers(cohort, hospital, tmp_path, capsys):
+    path = written(tmp_path / "a.dcm", only_series(hospital / "p2"), LABELS, *map(DicomSegment, ("liver", "tumor")))
+    for name in "ab":
+        folder = tmp_path / "masks" / f"Annegret_{name}"
+        folder.mkdir(parents=True)
+        (folder / "a.dcm").write_bytes(path.read_bytes()[:600])
+    assert run("import-drawn", cohort.folder, tmp_path / "masks", "--json") == 1
+    output = capsys.readouterr()
+    said = " ".join((output.out + output.err).split())
+    for number in (1, 2):
+        assert f"DICOM SEG number 1 of 1 in folder {number} of 2 in the folder that holds all the files" in said
+    assert "Annegret" not in said
+
+
 @pytest.mark.parametrize("axes", [(0, 1, 2), (2, 0, 1), (1, 2, 0)])
 @pytest.mark.parametrize("flip", [False, True])
 def test_a_segmentation_is_read_onto_grids_with_other_axes_and_larger_ones(hospital, tmp_path, axes, flip):
