@@ -10,7 +10,7 @@ from .terminal_output import show_line, show_table
 
 
 def add_accept_image(commands) -> None:
-    text = "accept images that have changed since they were drawn on: what is drawn fits them, too"
+    text = "accept images that have changed since they were drawn on, if what was drawn fits them as well"
     cohort_command(commands, "accept-image", text, show_accepted)
 
 

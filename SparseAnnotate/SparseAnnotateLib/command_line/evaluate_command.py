@@ -30,7 +30,7 @@ def add_evaluate(commands) -> None:
         "compare results with reference labels: Dice over all voxels (dice) and over undrawn ones only (undrawn_dice)",
         show_evaluations,
     )
-    command.description = f"{command.description} Always here, without '--on': references are not copied to hosts."
+    command.description = f"{command.description} Runs on this computer only: references are not copied to hosts."
     what = command.add_mutually_exclusive_group()
     what.add_argument("--run", help="compare the predictions of this run; without it, the fills")
     what.add_argument(

@@ -16,6 +16,9 @@ import traceback
 from collections.abc import Sequence
 from contextlib import nullcontext, suppress
 
+_DONE_IN_PARTS = ("accept-image", "add", "create", "draw", "export-dicom", "fill", "import-drawn", "predict")
+"""Commands that keep what they have done of one case while they do the next."""
+
 EXIT_OK, EXIT_ERROR, EXIT_CLOSED_PIPE = 0, 1, 141
 
 
@@ -117,7 +120,9 @@ def _run(arguments: Sequence[str] | None) -> int:
 def _cancelled(options) -> str:
     """What is left of a command that was cancelled, and how to go on."""
     if options.command == "train":
-        return "Cancelled. The same command resumes training from its last checkpoint."
+        return "Cancelled. The same command resumes training from its last checkpoint, if there is one."
+    if options.command not in _DONE_IN_PARTS:
+        return "Cancelled."
     if getattr(options, "scans", None) is not None:
         return "Cancelled. Finished results are kept; with '--continue', the same command labels the other scans."
     return "Cancelled. Finished results are kept."

@@ -7,8 +7,6 @@ from ..worker.report_request import Reported, ReportRequest
 from .shared_options import cohort_command
 from .terminal_output import show_line
 
-_MOST_WARNINGS = 5
-
 
 def add_report(commands) -> None:
     command = cohort_command(
@@ -34,7 +32,5 @@ def show_report(result: Reported) -> None:
     if result.unreadable:
         many = counted(len(result.unreadable), "{count} case cannot be read", "{count} cases cannot be read")
         show_line(f"{many}: {', '.join(result.unreadable[:5])}{' ...' if len(result.unreadable) > 5 else ''}.")
-    for warning in result.warnings[:_MOST_WARNINGS]:
+    for warning in result.warnings:
         show_line(warning)
-    if len(result.warnings) > _MOST_WARNINGS:
-        show_line(f"The page has {len(result.warnings) - _MOST_WARNINGS} more such warnings.")

@@ -122,6 +122,11 @@ class SparseAnnotation:
             ledger = ledger.with_state(plane, index, SliceState.EMPTY if empty else SliceState.DRAWN)
         return cls(labels, ledger, geometry)
 
+    @classmethod
+    def undrawn(cls, geometry: VolumeGeometry, names: Mapping[int, str]) -> SparseAnnotation:
+        """The annotation of a volume of which nothing has been drawn; `names`: see the attribute."""
+        return cls(np.zeros(geometry.shape, dtype=np.uint8), Ledger(), geometry, names=names)
+
     def drawn_by_axis(self) -> dict[int, list[int]]:
         """Sorted indices of the slices along each array axis on which some structure is decided."""
         by_axis = {plane.array_axis(self.geometry): self._drawn_indices(plane) for plane in Plane}
@@ -387,8 +392,11 @@ class SparseAnnotation:
         object.__setattr__(self, "undecided", undecided if is_any else None)
         object.__setattr__(self, "labels", labels)
 
-    def _drop_drawn_corrections(self) -> None:
-        """Leave out what corrections say of voxels that a drawn slice decides."""
+    def _drop_drawn_corrections(self, may_share: bool = True) -> None:
+        """Leave out what corrections say of voxels that a drawn slice decides.
+
+        `may_share`: False where another annotation may change labels that this one does not own.
+        """
         if self.corrections is None:
             return
         if self.corrections.shape != self.geometry.shape:
@@ -404,7 +412,7 @@ class SparseAnnotation:
         known, values = kept.decided(self.names)
         object.__setattr__(self, "_corrected", known)
         dtype = np.uint16 if max(values.tolist(), default=0) > np.iinfo(self.labels.dtype).max else self.labels.dtype
-        if self._enter(known, values):
+        if may_share and self._enter(known, values):
             return
         # Only what counts: a copy of a large volume for each stroke would take long.
         labels = np.zeros(self.labels.shape, dtype)
@@ -417,7 +425,8 @@ class SparseAnnotation:
         object.__setattr__(self, "_entered", known)
 
     def with_stroke(self, stroke: Stroke) -> SparseAnnotation:
-        """With one more correction. The labels are shared, unless the correction changes what is known already.
+        """With one more correction. The labels are shared, unless the correction changes what is known already, or
+        another annotation that shares them may change them.
 
         So annotations that `replace` has made of this one must have no drawn slices that this one lacks.
         """
@@ -426,7 +435,7 @@ class SparseAnnotation:
         object.__setattr__(after, "_owns_labels", self._owns_labels)
         object.__setattr__(after, "_entered", self._entered)
         object.__setattr__(after, "corrections", corrections)
-        after._drop_drawn_corrections()
+        after._drop_drawn_corrections(may_share=self._owns_labels)
         if after.labels is self.labels:
             object.__setattr__(self, "_owns_labels", False)  # from now on, only the new one enters anything
         return after

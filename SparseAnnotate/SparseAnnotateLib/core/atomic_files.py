@@ -48,6 +48,11 @@ def written_atomically(path: str | Path) -> Iterator[Path]:
             temporary.unlink()
 
 
+def expanded(path: str | Path) -> Path:
+    """The path that a user named, in full where it begins with '~': a shell leaves it in '--out=~/x'."""
+    return Path(os.path.expanduser(path))
+
+
 def require_writable(path: str | Path) -> None:
     """Make the folder of a file that is going to be written after long work.
 

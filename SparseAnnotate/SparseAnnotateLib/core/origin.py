@@ -87,7 +87,7 @@ class Origin:
         if self.annotation and now.annotation and self.annotation != now.annotation:
             found.append(_drawn_since(self.drawn, now.drawn))
         if self.image and now.image and self.image != now.image:
-            found.append(_("the image has been replaced by another one, or has other channels"))
+            found.append(_("the image file has changed since, or there are other channels"))
         if self.run_content and now.run_content and self.run_content != now.run_content:
             found.append(_("the run '{run}' has been trained again").format(run=now.run or self.run))
         if self.scale and now.scale and self.scale != now.scale:

@@ -128,7 +128,7 @@ class ResultStep(Step):
             self.session.refresh()
             if error is not None:
                 self.session.say(error.message, is_error=True)
-            else:
+            elif volume.GetScene() is not None:
                 self.session.attempt(lambda: self._say_applied(volume, left_out), keep_message=True)
 
         def end() -> None:

@@ -132,7 +132,7 @@ class SeesOneChannel(Protocol):
     def seeing(self, annotation: SparseAnnotation, image: np.ndarray | None) -> Interpolator:
         """The same for this image, which sees the channel that shows most of the structures best.
 
-        Parts of the annotation, without hidden slices or for some structures only, are then filled by the same channel.
+        What is then filled from a part of it, with some slices hidden or for some structures, uses this channel.
 
         Args:
             annotation: all that is drawn. image: as for `Interpolator.fill`.

@@ -277,8 +277,9 @@ class HostFiles:
                 run_command(command, self.host.name, lambda b=batch: self._arrived(area, b), travel)  # type: ignore[misc]
             except CopyFailedError as error:
                 free = self.ask("free")
-                if free["why"] or free["free"] < sum(by_sha[sha].size for sha in batch):
-                    raise self._full(rest, free) from error
+                left = sum(by_sha[sha].size for sha in batch) - self._arrived(area, batch)
+                if free["why"] or free["free"] < left:
+                    raise self._full(left, free) from error
                 raise
             travel.done += sum(by_sha[sha].size for sha in batch)
             travel.report(0)
@@ -371,15 +372,14 @@ class HostFiles:
         folder = self.ask("offer", area=area, files=dict(batch))
         shas = list(batch.values())
         needed = sum(sizes[sha] for sha in shas)
+
+        def here() -> int:
+            return sum((parts / sha).stat().st_size for sha in shas if (parts / sha).is_file())
+
         try:
-            run_command(
-                self.copier.fetch(shas, folder, parts),
-                self.host.name,
-                lambda: sum((parts / sha).stat().st_size for sha in shas if (parts / sha).is_file()),
-                travel,
-            )
+            run_command(self.copier.fetch(shas, folder, parts), self.host.name, here, travel)
         except CopyFailedError as error:
-            self._require_space_here(parts, needed, error)
+            self._require_space_here(parts, needed - here(), error)
             raise
         self.ask("withdraw")
         travel.done += needed

@@ -22,7 +22,7 @@ from .host_files import HostFiles
 from .hosts import Host, allow_copying, host_named
 from .library_there import send_library, worker_there
 from .ssh_errors import ConnectionLostError
-from .where import Needs, needs_of
+from .where import Needs, needs_of, require_images
 
 _STAGES = (1.0, 8.0, 1.0)  # of a request: copying there, work, copying back
 _NAMED = 5
@@ -146,6 +146,7 @@ def answer_there(session: HostSession, method: str, params: Any, watch: Watch) -
             return session.worker(watch).call(method, params, watch)
     cohort = opened(params)
     files, needs = CohortFiles(cohort), needs_of(method, params, cohort)
+    require_images(method, params, cohort, needs.cases, watch.quiet())
     area = f"cohorts/{session.identity(files, needs.cases)}/copy"
     sending, working, fetching = (watch.stage(_STAGES, number) for number in range(3))
     picture = params.get("picture")

@@ -19,7 +19,7 @@ SSH_CONFIG_VARIABLE = "SPARSE_ANNOTATE_SSH_CONFIG"
 _OPTIONS = (
     "BatchMode=yes",  # never a question: it would wait where nobody sees it
     "ConnectTimeout=15",
-    # A line that is lost is noticed after 20 to 25 s: until then new programs wait for the shared connection.
+    # A connection that drops silently is noticed after 20 to 25 s: until then new programs wait for the shared one.
     "ServerAliveInterval=5",
     "ServerAliveCountMax=4",
     "ClearAllForwardings=yes",

@@ -7,8 +7,8 @@ import hashlib
 import json
 import threading
 import time
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from typing import Any
 from ..core import CancelledError, RunError, SparseAnnotateError, Watch, WorkerError
 from ..core.case_names import file_stem
 from ..core.cohort_layout import CARD_FILE
-from ..core.errors import FileWriteError
+from ..core.errors import BusyError, FileWriteError
 from ..core.messages import _, joined
 from ..core.strict_json import from_plain, to_plain
 from ..runs.job_states import JobState, SubmittedJob
@@ -26,7 +26,7 @@ from .cohort_record import RunThere, new_token, read_record, record_of, write_re
 from .host_files import ChangedThereError, content_of
 from .requests_there import HostSession, on_host, opened, send_copy
 from .ssh_errors import ConnectionLostError
-from .where import Needs, training_cases
+from .where import Needs, require_images, training_cases
 
 _TOKEN = "token"
 _ASK_SECONDS = (1.0, 5.0)  # at first, and after a while
@@ -87,12 +87,10 @@ class TrainingThere:
             self._remember_cancel(False)
             job = self._submitted(watch)
         state = self._followed(job, watch)
-        try:
+        with self._saying_what_is_kept():
             self._bring_back(watch if not watch.is_cancelled else Watch(), everything=True, is_ended=True)
-        except FileWriteError as error:
-            raise self._kept_there(error) from error
         if self._wants_cancel.is_set():
-            self._remember_cancel(False)
+            self._forget_cancel()
         if state.state == "cancelled" or watch.is_cancelled:
             raise CancelledError(_("Cancelled. The last checkpoint was kept."))
         if state.state == "failed":
@@ -103,7 +101,8 @@ class TrainingThere:
                 )
             )
         card = self._run.card()
-        self._remember(lambda known: replace(known, is_brought_back=True))
+        with self._saying_what_is_kept():
+            self._remember(lambda known: replace(known, is_brought_back=True))
         with suppress(SparseAnnotateError):
             self._session.files.ask("brought_back", area=self._area)
         return {"run": self._run.name, **to_plain(card)}
@@ -122,6 +121,10 @@ class TrainingThere:
         known = self._record.runs.get(self._run.name)
         if known is not None and known.host == self._host and known.cancel_wanted != is_wanted:
             self._remember(lambda run: replace(run, cancel_wanted=is_wanted))
+
+    def _forget_cancel(self) -> None:
+        with suppress(BusyError):  # it is of no use for a job that has ended, and a new one forgets it
+            self._remember_cancel(False)
 
     # --- finding and submitting -----------------------------------------------------------------------------------
 
@@ -177,6 +180,7 @@ class TrainingThere:
     def _submitted(self, watch: Watch) -> str:
         """Copy what the training needs, and submit it; returns the job."""
         cases = training_cases(self._params, self._cohort)
+        require_images("train", self._params, self._cohort, cases, watch.quiet())
         self._session.identity(self._files, cases)
         known = self._record.runs.get(self._run.name)
         if known is not None and (known.host != self._host or known.is_brought_back):
@@ -253,9 +257,9 @@ class TrainingThere:
                 if state.is_live and now - fetched > _METRICS_SECONDS:
                     fetched = now
                     everything = now - checkpointed > _CHECKPOINT_SECONDS
-                    checkpointed = now if everything else checkpointed
-                    with suppress(CancelledError):
+                    with suppress(CancelledError, BusyError):  # another process changes the folder here: the next time
                         self._bring_back(watch.quiet() if not is_cancelling else Watch(), everything)
+                        checkpointed = now if everything else checkpointed
             except ConnectionLostError as error:
                 if is_cancelling or self._wants_cancel.is_set() or not error.may_return:
                     raise self._still_there(error) from error
@@ -264,6 +268,8 @@ class TrainingThere:
                 continue
             except (FileWriteError, WorkerError) as error:
                 raise self._still_there(error) from error
+            except RunError as error:
+                raise RunError(joined(" ", [error.message, _("The training continues there.")])) from error
             if not state.is_live:
                 return state
             last = state.fraction
@@ -290,7 +296,7 @@ class TrainingThere:
             self._ask("cancel_jobs", {"cohort": self._session.files.path(self._area), "ids": [job]}, None)
         except WorkerError as error:
             raise self._still_there(error) from error
-        self._remember_cancel(False)
+        self._forget_cancel()
         if self._is_leaving():
             raise CancelledError(_("Cancelled on '{host}'.").format(host=self._host))
 
@@ -323,9 +329,16 @@ class TrainingThere:
             )
         return WorkerError(joined(" ", [error.message, remark.format(run=self._run.name)]))
 
-    def _kept_there(self, error: FileWriteError) -> FileWriteError:
-        remark = _("The run '{run}' is kept on the host '{host}'. Train it again under the same name to copy it here.")
-        return FileWriteError(joined(" ", [error.message, remark.format(run=self._run.name, host=self._host)]))
+    @contextmanager
+    def _saying_what_is_kept(self) -> Iterator[None]:
+        """Says in errors of the folder here that nothing is lost."""
+        try:
+            yield
+        except (FileWriteError, BusyError) as error:
+            remark = _(
+                "The run '{run}' is kept on the host '{host}'. Train it again under the same name to copy it here."
+            ).format(run=self._run.name, host=self._host)
+            raise type(error)(joined(" ", [error.message, remark])) from error
 
     def _leave_if_asked(self) -> None:
         if self._is_leaving() and not self._wants_cancel.is_set():

@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..core import Cohort
+from ..core import BadInputError, Cohort, Watch
+from ..core.drawn_on import changed_images_sentence
 from ..runs.presets import DEFAULT_PRESET, PRESETS
 from ..runs.run_folder import RunFolder
 from ..selection import FEATURES, STRATEGIES, FeatureSettings, SelectionSettings
@@ -127,6 +128,23 @@ def needs_of(method: str, params: Params, cohort: Cohort) -> Needs:
         return Needs(names, runs=(run,), outputs=outputs)
     outputs = {_in_state(cohort, RunFolder(cohort.run_folder(run)).plan_path): ""} if run else {}
     return Needs(training_cases(params, cohort), True, (run,) if run else (), outputs=outputs)
+
+
+def require_images(method: str, params: Params, cohort: Cohort, cases: Sequence[str], watch: Watch) -> None:
+    """Raise BadInputError when a request would end because images are not those that were drawn on.
+
+    `cases`: those that it needs. 'fill' and 'predict' do those that they can, so only if there is none.
+    """
+    if method in ("fill", "predict"):
+        if params.get("model_only"):
+            return
+        changed = cohort.image_changes(cases, watch)
+        if changed and len(changed) == len(cases):
+            raise BadInputError(changed_images_sentence(changed))
+        return
+    # Of cases without drawn slices a training reads the images alone.
+    learns = method in ("train", "plan_training")
+    cohort.require_images_drawn_on(cohort.annotated_cases(among=cases) if learns else cases, watch)
 
 
 def training_cases(params: Params, cohort: Cohort) -> tuple[str, ...]:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import permutations
 from typing import Literal
 
 import numpy as np
@@ -14,6 +13,18 @@ from ..core.strict_json import LEFT_OUT_WHEN_EMPTY
 from .ct_scale import CtScale
 from .learned_images import LearnedImages
 from .plan import RUN_FORMAT, ModelPlan
+
+
+def distinct_orders(marks: Sequence[str], length: int) -> Iterator[tuple[str, ...]]:
+    """`length` of these in every order, each order once although some are equal."""
+    if length == 0:
+        yield ()
+        return
+    for first in dict.fromkeys(marks):
+        rest = list(marks)
+        rest.remove(first)
+        for further in distinct_orders(rest, length - 1):
+            yield first, *further
 
 
 @dataclass(frozen=True)
@@ -104,9 +115,10 @@ class RunCard:
             return True
         if not self.image_marks:
             return False
-        names = self.channels or ("",)
-        in_any_order = permutations(marks(), len(names))
-        return any(joined_fingerprint(list(zip(names, own, strict=True))) in self.image_marks for own in in_any_order)
+        names, known = self.channels or ("",), frozenset(self.image_marks)
+        # Channels that share one file, as those of a 4D image do, are in one order only.
+        in_any_order = distinct_orders(marks(), len(names))
+        return any(joined_fingerprint(list(zip(names, own, strict=True))) in known for own in in_any_order)
 
     @property
     def class_count(self) -> int:

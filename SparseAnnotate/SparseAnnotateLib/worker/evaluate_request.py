@@ -13,7 +13,7 @@ import numpy as np
 
 from ..core import BadInputError, Cohort, SparseAnnotation, Watch, compare_labels, metrics
 from ..core.applied_segmentation import AppliedSegmentation
-from ..core.atomic_files import require_writable
+from ..core.atomic_files import expanded, require_writable
 from ..core.drawn_on import changed_images_sentence
 from ..core.images import read_facts, read_labels
 from ..core.messages import _, joined, listed
@@ -108,7 +108,7 @@ def evaluate(request: EvaluateRequest, watch: Watch) -> list[Evaluation]:
     cohort = Cohort.open(request.cohort, request.state)
     cases = _cases(cohort, request)
     if request.csv is not None:
-        require_writable(Path(request.csv).expanduser())
+        require_writable(expanded(request.csv))
     run = (
         Origin(run=request.run, run_content=run_fingerprint(cohort.run_folder(request.run)))
         if request.run
@@ -156,7 +156,7 @@ def evaluate(request: EvaluateRequest, watch: Watch) -> list[Evaluation]:
             what, remedy = _("fill"), _("Fill again, or name only cases that are up to date.")
         raise OutOfDateError(stale_sentence(what, changes, remedy), results)
     if request.csv is not None:
-        write_figures(Path(request.csv).expanduser(), results)
+        write_figures(expanded(request.csv), results)
     return results
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields, replace
 import numpy as np
 
 from ..core import BadInputError, Cohort, Ledger, LedgerEntry, Plane, Watch
-from ..core.atomic_files import require_writable
+from ..core.atomic_files import expanded, require_writable
 from ..core.messages import _
 from ..selection import (
     FEATURES,
@@ -81,7 +81,7 @@ def recommend(request: RecommendRequest, watch: Watch) -> list[Recommended]:
     strategy = STRATEGIES.named(request.strategy)
     check_seed(request.seed)
     if request.picture:
-        require_writable(request.picture)
+        require_writable(expanded(request.picture))
     uses_models = strategy.asks_models
     compares = strategy.compares_slices and not (uses_models and request.features == NO_FEATURES)
     if compares or not uses_models:
@@ -124,7 +124,8 @@ def picture(request: PictureRequest, watch: Watch) -> str:
     """Write the picture; returns its path."""
     cohort = Cohort.open(request.cohort, request.state)
     names = [case.name for case in cohort.select(request.cases)]
-    require_writable(request.path)
+    path = expanded(request.path)
+    require_writable(path)
     steps = _Steps(watch, 2)
     volumes = _volumes(cohort, names, request.whole, steps.next())
     found = [e.plane for volume in volumes for e in volume.ledger.entries]
@@ -137,8 +138,8 @@ def picture(request: PictureRequest, watch: Watch) -> str:
     from .selection_picture import write_picture
 
     todo = {v.name: [e for e in v.ledger.todo if e.plane in planes] for v in volumes}
-    write_picture(request.path, volumes, planes, todo, features)
-    return request.path
+    write_picture(path, volumes, planes, todo, features)
+    return str(path)
 
 
 def recommended_list(worklist: dict[str, list[LedgerEntry]]) -> list[Recommended]:

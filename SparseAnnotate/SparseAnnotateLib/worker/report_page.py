@@ -9,6 +9,7 @@ from statistics import mean
 
 from .. import __version__
 from ..core import SliceState
+from ..core.drawn_on import changed_images_sentence
 from ..core.messages import _
 from ..runs.dice_in_words import dice_sentences
 from .report_request import APPLIED, FILL, CaseReport, CohortReport, ResultState
@@ -83,7 +84,9 @@ def _case_row(case: CaseReport, results: Mapping[str, str]) -> list[str]:
     if case.problem:
         return [_cell(case.name), f"<td colspan='{7 + len(results)}' class='problem'>{_text(case.problem)}</td>"]
     states = {state.made_by: state for state in case.results}
-    warning = f"<br><small class='problem'>{_text(case.warning)}</small>" if case.warning else ""
+    change = case.image_change
+    sentence = changed_images_sentence({case.name: change}) if change is not None else ""
+    warning = f"<br><small class='problem'>{_text(sentence)}</small>" if sentence else ""
     return [
         f"<td>{_text(case.name)}{warning}</td>",
         _cell(" x ".join(map(str, reversed(case.shape)))),

@@ -9,8 +9,8 @@ from typing import Any
 
 from ..core import BadInputError, Case, Cohort, Effort, Ledger, Provenance, SliceState, SparseAnnotateError, Watch
 from ..core.applied_segmentation import AppliedSegmentation
-from ..core.atomic_files import require_writable, written_atomically
-from ..core.drawn_on import changed_images_sentence
+from ..core.atomic_files import expanded, require_writable, written_atomically
+from ..core.drawn_on import ImageChange, changed_images_sentence
 from ..core.images import read_facts, read_labels
 from ..core.messages import _
 from ..core.origin import Origin
@@ -66,7 +66,8 @@ class CaseReport:
     """One case of the report.
 
     Attributes:
-        problem: why it cannot be read, '' when it can. warning: that its image is not the one that was drawn on.
+        problem: why it cannot be read, '' when it can.
+        image_change: how its image differs from the one that was drawn on; None when it does not.
     """
 
     name: str
@@ -76,7 +77,7 @@ class CaseReport:
     corrections: int = 0
     results: tuple[ResultState, ...] = ()
     problem: str = ""
-    warning: str = ""
+    image_change: ImageChange | None = None
 
     def count(self, *states: SliceState) -> int:
         """How many slices are in one of these states."""
@@ -120,7 +121,7 @@ def report(request: ReportRequest, watch: Watch) -> Reported:
     from .report_pictures import case_picture
 
     cohort = Cohort.open(request.cohort, request.state)
-    path = Path(request.path) if request.path else cohort.state_folder / "report.html"
+    path = expanded(request.path) if request.path else cohort.state_folder / "report.html"
     if path.suffix.lower() not in (".html", ".htm"):
         raise BadInputError(
             _("The report is an HTML file: give a path that ends with .html, not '{path}'.").format(path=path)
@@ -142,7 +143,8 @@ def report(request: ReportRequest, watch: Watch) -> Reported:
     minutes = sum(case.ledger.seconds for case in found.cases) / 60
     unreadable = [case.name for case in found.cases if case.problem]
     to_do = sum(case.count(SliceState.TODO) for case in found.cases)
-    warnings = [case.warning for case in found.cases if case.warning]
+    changes = {case.name: case.image_change for case in found.cases if case.image_change is not None}
+    warnings = [changed_images_sentence(changes)] if changes else []
     return Reported(str(path), len(found.cases), drawn, to_do, round(minutes, 1), unreadable, warnings)
 
 
@@ -157,10 +159,9 @@ def cohort_report(cohort: Cohort, cases: list[Case], watch: Watch) -> CohortRepo
             corrections = cohort.corrections(case.name)
             count = len(corrections.strokes) if corrections else 0
             change = cohort.image_change(case.name)
-            warning = str(changed_images_sentence({case.name: change})) if change is not None else ""
             results = tuple(_results(cohort, case))
             found.append(
-                CaseReport(case.name, geometry.shape, geometry.spacing, ledger, count, results, warning=warning)
+                CaseReport(case.name, geometry.shape, geometry.spacing, ledger, count, results, image_change=change)
             )
             grids.append((ledger, geometry))
         except SparseAnnotateError as error:

@@ -21,8 +21,8 @@ from ..core import (
     SparseAnnotation,
     Watch,
 )
-from ..core.drawn_on import changed_images_sentence
-from ..core.messages import _
+from ..core.drawn_on import ImageChange, changed_images_sentence
+from ..core.messages import _, joined
 from ..core.oracle import drawn_from_reference
 from ..core.voxel_values import unnamed_labels_sentence
 from .accept_image_request import AcceptImageRequest, accept_image
@@ -91,7 +91,8 @@ class PredictRequest(PredictionOptions):
     """Label cases with a finished run; those with drawn slices by all that is known of them, as `fill` does with it.
 
     Attributes:
-        model_only: label cases with drawn slices by the run alone, too, with the drawn slices as drawn.
+        model_only: label cases with drawn slices by the run alone, too, with the drawn slices as drawn. Slices that
+            were drawn on another image are left out.
     """
 
     cohort: str
@@ -160,6 +161,7 @@ def draw(request: DrawRequest, watch: Watch) -> list[CaseResult]:
     cohort.select(todo, with_references=True)
     if not todo:
         raise BadInputError(_("No case with a reference has recommended slices left to draw. Recommend some first."))
+    cohort.require_images_drawn_on(todo, watch)
     for number, name in enumerate(todo):
         watch.step(number / len(todo), _("drawing '{case}'").format(case=name))
         start = time.monotonic()
@@ -224,7 +226,7 @@ def predict_each(
     for number, name in enumerate(cases):
         part, began = watch.part(number, len(cases), f"'{name}': "), time.monotonic()
         try:
-            if name in changed:
+            if name in changed and not request.model_only:
                 raise BadInputError(changed_images_sentence({name: changed[name]}))
             if name in drawn and why_not is not None:
                 raise why_not
@@ -232,7 +234,7 @@ def predict_each(
             if name in drawn and answers is not None:
                 result = _by_all(answers, cohort, name, part, clean_up, request.run)
             else:
-                result = _by_run(predictor, cohort, name, part, clean_up, request.uncertainty)
+                result = _by_run(predictor, cohort, name, part, clean_up, request.uncertainty, changed.get(name))
             results.append(replace(result, notes=[*warnings, *result.notes]))
         except CancelledError:
             raise
@@ -244,12 +246,20 @@ def predict_each(
     return results, failed
 
 
-def _by_run(predictor, cohort: Cohort, name: str, watch: Watch, clean_up, uncertainty: bool) -> CaseResult:
-    """Label a case with a run alone."""
+def _by_run(
+    predictor, cohort: Cohort, name: str, watch: Watch, clean_up, uncertainty: bool, change: ImageChange | None
+) -> CaseResult:
+    """Label a case with a run alone; without what is drawn on it where that was drawn on another image (`change`)."""
     start = time.monotonic()
-    path, notes = predictor.write(name, watch, clean_up, uncertainty)
+    if change is None:
+        annotation, warnings = cohort.annotation(name), []
+    else:
+        annotation = SparseAnnotation.undrawn(cohort.geometry(name), cohort.labels)
+        left_out = _("Until then nothing that is drawn on it enters its prediction.")
+        warnings = [joined(" ", [changed_images_sentence({name: change}), left_out])]
+    path, notes = predictor.write(name, watch, clean_up, uncertainty, annotation)
     labels = [{"label": value, "name": structure} for value, structure in predictor.label_names.items()]
-    return replace(_case_result(name, path, start, cohort.annotation(name), notes), labels=labels)
+    return replace(_case_result(name, path, start, annotation, [*warnings, *notes]), labels=labels)
 
 
 def _by_all(answers: Answers, cohort: Cohort, name: str, watch: Watch, clean_up, run: str) -> CaseResult:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ..core import DEFAULT_DEVICE, BadInputError, Cohort, Watch
-from ..core.atomic_files import written_atomically
+from ..core.atomic_files import expanded, require_writable, written_atomically
 from ..core.messages import _
 from ..core.strict_json import from_plain, to_plain
 from ..runs import TrainingSettings
@@ -162,6 +161,8 @@ def curves(request: CurvesRequest, watch: Watch) -> str:
                 run=request.run, path=run.metrics_path
             )
         )
+    path = expanded(request.path).absolute()
+    require_writable(path)
     require_packages(("matplotlib",), _("training curves"))
     from matplotlib.figure import Figure
 
@@ -177,7 +178,6 @@ def curves(request: CurvesRequest, watch: Watch) -> str:
         rows[0][column].set_title(f"{role} model")
         rows[1][column].set_xlabel("step")
         rows[1][column].set_ylim(0, 1)
-    path = Path(request.path).expanduser().absolute()
     with written_atomically(path) as temporary:
         figure.savefig(temporary, dpi=110, format="png")
     return str(path)

@@ -193,7 +193,7 @@ def trained_again(run, scans, out):
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (replaced_scan, "the image has been replaced by another one"),
+        (replaced_scan, "the image file has changed since"),
         (lost_record, "it is not known what it was made from"),
         (damaged_record, "is not valid JSON"),
         (trained_again, "the run 'r' has been trained again"),

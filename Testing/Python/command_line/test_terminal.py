@@ -22,9 +22,11 @@ from SparseAnnotateLib.command_line.main import main
 from SparseAnnotateLib.command_line.parser import parser
 from SparseAnnotateLib.command_line.progress_output import progress_lines
 from SparseAnnotateLib.command_line.terminal_output import show_notes, show_table
-from SparseAnnotateLib.core import Cohort, Plane, Progress, SparseAnnotation, VolumeGeometry
+from SparseAnnotateLib.core import Cohort, Plane, Progress, SparseAnnotation, VolumeGeometry, Watch
+from SparseAnnotateLib.core.errors import FileWriteError
 from SparseAnnotateLib.core.images import write_image
-from SparseAnnotateLib.worker import process_environment
+from SparseAnnotateLib.runs.run_folder import RunFolder
+from SparseAnnotateLib.worker import process_environment, train_request
 from system_needs import needs_posix_limits
 
 GEOMETRY = VolumeGeometry.from_spacing((24, 28, 32), (2.0, 1.0, 1.0))
@@ -438,7 +440,12 @@ def test_a_folder_without_rights_is_named(tmp_path, capsys, monkeypatch, argumen
     [
         (["fill", "COHORT"], "Cancelled. Finished results are kept.\n"),
         (["predict", "COHORT", "--run", "r"], "Cancelled. Finished results are kept.\n"),
-        (["train", "COHORT", "--run", "r"], "Cancelled. The same command resumes training from its last checkpoint.\n"),
+        (
+            ["train", "COHORT", "--run", "r"],
+            "Cancelled. The same command resumes training from its last checkpoint, if there is one.\n",
+        ),
+        (["recommend", "COHORT", "--slices", "3"], "Cancelled.\n"),
+        (["report", "COHORT"], "Cancelled.\n"),
     ],
 )
 def test_what_is_cancelled_says_what_is_left_of_it_alone(ball_cohort, capsys, monkeypatch, arguments, words):
@@ -452,3 +459,25 @@ def test_what_is_cancelled_says_what_is_left_of_it_alone(ball_cohort, capsys, mo
     monkeypatch.setitem(requests.METHODS, method, (requests.METHODS[method][0], cancelled))
     assert main([str(ball_cohort.folder) if part == "COHORT" else part for part in arguments]) == 130
     assert capsys.readouterr().err.endswith(words)
+
+
+def test_a_file_that_is_named_from_the_home_folder_is_written_there(ball_cohort, tmp_path, monkeypatch, capsys):
+    home, folder = tmp_path / "home", str(ball_cohort.folder)
+    home.mkdir()
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setenv("USERPROFILE", str(home))
+    monkeypatch.chdir(tmp_path)
+    equally = ["--more", "1", "--strategy", "fixed_interval"]
+    assert main(["recommend", folder, *equally, "--picture=~/in/slices.png", "--quiet"]) == 0
+    assert main(["picture", folder, "--path=~/in/map.png", "--quiet"]) == 0
+    assert main(["report", folder, "--out=~/in/page.html", "--pictures", "0", "--quiet"]) == 0
+    assert {path.name for path in (home / "in").iterdir()} == {"slices.png", "map.png", "page.html"}
+    assert not (tmp_path / "~").exists()
+    assert str(home / "in" / "map.png") in capsys.readouterr().out.replace("\n", "")
+
+
+def test_curves_are_refused_a_place_that_cannot_be_written_before_they_are_drawn(ball_cohort, tmp_path, monkeypatch):
+    monkeypatch.setattr(RunFolder, "metrics", lambda self: [{"model": "3d", "iteration": 1, "loss": 1.0}])
+    monkeypatch.setattr(train_request, "require_packages", lambda *_rest: pytest.fail("the curves are being drawn"))
+    with pytest.raises(FileWriteError, match="cannot be written"):
+        train_request.curves(train_request.CurvesRequest(str(ball_cohort.folder), "r", path=str(tmp_path)), Watch())

@@ -76,3 +76,11 @@ def test_labels_that_somebody_else_uses_are_never_changed():
     after = annotation.with_stroke(Stroke(np.array([0]), 1, True))
     assert after.labels[0, 0, 0] == 1
     np.testing.assert_array_equal(labels, drawn())
+
+
+def test_a_second_branch_does_not_rely_on_labels_that_the_first_may_change():
+    first = SparseAnnotation(drawn(), LEDGER, GEOMETRY, None, NAMES, is_own=True)
+    painted = Stroke(np.array([2 * 20 + 3]), 2, True)  # the labels show this there already
+    one, other = first.with_stroke(Stroke(np.array([0]), 1, True)), first.with_stroke(painted)
+    one.with_stroke(Stroke(painted.voxels, 1, True))
+    assert what_it_says(other) == what_it_says(with_all([painted]))

@@ -71,7 +71,7 @@ def test_another_image_and_another_training_are_changes_and_what_is_not_known_is
     assert made.changes(made) == ""
     assert made.changes(Origin()) == Origin().changes(made) == ""
     words = made.changes(Origin(annotation="a", image="y", run="r", run_content="2"))
-    replaced = "the image has been replaced by another one, or has other channels"
+    replaced = "the image file has changed since, or there are other channels"
     assert words == f"{replaced} and the run 'r' has been trained again"
     assert made.without_annotation().changes(Origin(annotation="b", image="x")) == ""
 

@@ -175,7 +175,7 @@ def test_after_a_change_only_the_gaps_beside_it_are_filled_again_with_the_run():
     np.testing.assert_array_equal(more.fill.labels, answer(drawn([*indices, 16, 20, 24]), run(reference())).fill.labels)
 
 
-def test_what_is_to_know_of_a_run_is_not_said_of_one_that_failed():
+def test_the_notes_on_a_run_that_failed_are_not_told():
     annotation = drawn(range(4, 40, 8))
     good = replace(run(reference()), notes=("It has learned with few steps.",))
     assert "It has learned with few steps." in answer(annotation, good).warnings

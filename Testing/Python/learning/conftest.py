@@ -21,7 +21,7 @@ def one_step_is_timed(request, monkeypatch):
         monkeypatch.setattr("SparseAnnotateLib.learning.training.step_timing._STEPS", 0)
 
 
-_timed: dict[str, object] = {}
+_timed: dict[tuple[object, ...], object] = {}
 
 
 @pytest.fixture(autouse=True)
@@ -34,7 +34,8 @@ def a_model_is_timed_once(request, monkeypatch):
 
     def remembered(model, plan, watch):
         way = estimate.network_to_train, estimate.StepTimer.seconds  # which tests replace
-        kind = repr((way, model, plan.settings, plan.precision, plan.class_count, plan.image_channels, plan.models))
+        facts = repr((model, plan.settings, plan.precision, plan.class_count, plan.image_channels, plan.models))
+        kind = (*way, facts)
         found = _timed.get(kind) or measure(model, plan, watch)
         if found is not None:
             _timed[kind] = found

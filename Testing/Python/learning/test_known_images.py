@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from itertools import permutations
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from SparseAnnotateLib.core import Cohort, VolumeGeometry
 from SparseAnnotateLib.core.image_fingerprint import joined_fingerprint
 from SparseAnnotateLib.core.images import write_image
 from SparseAnnotateLib.core.strict_json import parse_json, to_text
+from SparseAnnotateLib.runs import cards
 from SparseAnnotateLib.runs.cards import RunCard
 
 GEOMETRY = VolumeGeometry.from_spacing((3, 4, 5))
@@ -110,3 +112,16 @@ def test_eight_channels_in_any_order_are_compared(tmp_path):
     )
     assert card.has_learned_from("second", lambda: marks[::-1])
     assert not card.has_learned_from("second", lambda: [*marks[:-1], "f" * 24])
+
+
+def test_channels_that_share_a_file_are_compared_once(tmp_path, monkeypatch):
+    tried = []
+    monkeypatch.setattr(cards, "joined_fingerprint", lambda marks: tried.append(marks) or joined_fingerprint(marks))
+    cohort = cohort_of(tmp_path / "c", "first", {"": "FLAIR"})
+    card = replace(card_of(cohort), channels=tuple("abcdefgh"))
+    assert not card.has_learned_from("second", lambda: ["f" * 24] * 8)
+    assert len(tried) == 1
+    few = replace(card, channels=tuple("abc"))
+    tried.clear()
+    few.has_learned_from("second", lambda: ["1", "2", "1", "3"])
+    assert len(tried) == len({tuple(marks) for marks in tried}) == len(set(permutations(["1", "2", "1", "3"], 3)))

@@ -41,7 +41,8 @@ def planned(cohort, **chosen):
 def test_a_3d_network_that_cannot_fit_is_refused_with_what_it_needs(tiny_cohort, free, network):
     words = (
         rf"The '3d' model \({network}, 2 patches of 640 x 640 x 640 voxels\) needs at least [\d.]+ GB of memory in "
-        r"training, and 16\.0 GB are free\. Choose smaller patches, fewer patches per step or a smaller network"
+        r"training, and 16\.0 GB are free on 'cpu'\. Choose smaller patches, fewer patches per step or a smaller "
+        "network"
     )
     with pytest.raises(BadInputError, match=words):
         planned(tiny_cohort, network=network, patch=(640, 640, 640))
@@ -107,7 +108,8 @@ def test_a_plan_that_was_edited_is_checked_when_it_is_trained(tiny_cohort, free)
     plan = RunFolder(tiny_cohort.run_folder("r")).plan()
     folder.path.mkdir()
     folder.write_plan(plan.with_model(replace(plan.models[0], patch=(640, 640, 640))), to_edit=True)
-    with pytest.raises(BadInputError, match="640 x 640 x 640 voxels"):
+    # Its settings stay as they are, so other advice is given than for a new run.
+    with pytest.raises(BadInputError, match="640 x 640 x 640 voxels.*free on 'cpu'. Close .* train under another name"):
         train(tiny_cohort, "edited")
 
 

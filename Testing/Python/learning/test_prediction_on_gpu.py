@@ -34,7 +34,7 @@ from SparseAnnotateLib.runs.run_folder import RunFolder
 
 GPU = "cuda:0"
 CUDNN = RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED")
-ONE_STEP = {**QUICK_TRAINING, "iterations": 1, "network": "basic_unet_small"}
+ONE_STEP = {**QUICK_TRAINING, "iterations": 1, "network": "basic_unet_small", "precision": "auto"}
 QUICK = PropagationSettings(steps=2, batch=2, patch=24, channels=8, radius=2)
 
 

@@ -67,7 +67,7 @@ def every_step_reported(monkeypatch):
 
 
 def test_training_lowers_the_loss_and_the_model_finds_the_balls(ball_cohort):
-    settings = TrainingSettings(**{**QUICK_TRAINING, "iterations": 40, "validate_every": 40})
+    settings = TrainingSettings(**{**QUICK_TRAINING, "iterations": 40, "validate_every": 40, "precision": "auto"})
     card = train(ball_cohort, "r", settings)
     losses = [m["loss"] for m in RunFolder(ball_cohort.run_folder("r")).metrics() if "loss" in m]
     assert len(losses) == card.last.iterations == 40
@@ -243,7 +243,7 @@ def test_a_run_does_not_resume_with_other_images(ball_cohort, every_step_reporte
     path, geometry = ball_cohort.image_path("ball_1"), ball_cohort.geometry("ball_1")
     kept = path.read_bytes()
     write_image(path, 3 * noisy_image(ball(), 7), geometry)
-    with pytest.raises(RunError, match="The image of ball_1 has changed since the run 'r' was started"):
+    with pytest.raises(RunError, match="The image file of ball_1 has changed since the run 'r' was started"):
         train(ball_cohort, "r")
     path.write_bytes(kept)
     assert train(ball_cohort, "r").last.iterations == 6
@@ -259,7 +259,7 @@ def test_a_run_does_not_resume_with_the_pseudo_labels_of_other_images(ball_cohor
         train(ball_cohort, "r", settings, watch=watch)
     assert RunFolder(ball_cohort.run_folder("r")).pseudo_labels_path("undrawn").is_file()
     ball_cohort.add_case("undrawn", undrawn + 50.0 * ball(radius=5.0), ball_cohort.geometry("ball_0"))
-    with pytest.raises(RunError, match="The image of undrawn has changed"):
+    with pytest.raises(RunError, match="The image file of undrawn has changed"):
         train(ball_cohort, "r")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import errno
 import os
+import shutil
 import subprocess
 import tempfile
 import threading
@@ -161,6 +162,43 @@ def test_a_disk_there_that_is_too_full_is_reported_before_anything_is_copied(hos
     with pytest.raises(WorkerError, match=r"disk of the host 'gpu' is too full: 3\.0 MB are to be copied and 1\.0 MB"):
         files.send(AREA, sent, (), (), Watch())
     files.close()
+
+
+def failing_copy(source: Path, place: Path) -> copying.Command:
+    """A copy of 3 MB that fails after 2.5 MB, for another reason than the disk."""
+    return copying.Command(["sh", "-c", f"head -c 2500000 '{source}' > '{place}'; echo 'it broke' >&2; exit 12"], "")
+
+
+def test_where_the_rest_of_a_copy_has_room_the_disk_there_is_not_called_full(files, host, tmp_path, monkeypatch):
+    content = HASHES.content(random_file(tmp_path / "large", 3_000_000))
+    asked, free = files.ask, iter([10_000_000, 1_000_000, 10_000_000, 100_000])
+    monkeypatch.setattr(
+        files,
+        "ask",
+        lambda method, *rest, **more: (
+            {"free": next(free), "why": ""} if method == "free" else asked(method, *rest, **more)
+        ),
+    )
+    files.facts()
+    broken = failing_copy(tmp_path / "large", incoming(host) / content.sha)
+    monkeypatch.setattr(files.copier, "send", lambda *_rest: broken)
+    with pytest.raises(copying.CopyFailedError, match="it broke"):
+        files.send(AREA, {"large": content}, (), (), Watch())
+    with pytest.raises(WorkerError, match=r"too full: 0\.5 MB are to be copied and 0\.1 MB are free"):
+        files.send(AREA, {"large": content}, (), (), Watch())
+
+
+def test_where_the_rest_of_a_copy_has_room_the_disk_here_is_not_called_full(files, host, tmp_path, monkeypatch):
+    files.facts()
+    result = random_file(there(host, "a"), 3_000_000)
+    results = tmp_path / "results"
+    broken = failing_copy(result, results / "parts" / HASHES.content(result).sha)
+    monkeypatch.setattr(files.copier, "fetch", lambda *_rest: broken)
+    usage = shutil.disk_usage(tmp_path)
+    for free, problem in ((1_000_000, copying.CopyFailedError), (100_000, FileWriteError)):
+        monkeypatch.setattr(shutil, "disk_usage", lambda _path, free=free: usage._replace(free=free))
+        with pytest.raises(problem):
+            fetched(files, results)
 
 
 @pytest.fixture

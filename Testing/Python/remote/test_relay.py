@@ -21,12 +21,12 @@ from SparseAnnotateLib.remote import cohort_copy, requests_there
 from SparseAnnotateLib.remote.cohort_copy import CohortFiles
 from SparseAnnotateLib.remote.cohort_record import record_of
 from SparseAnnotateLib.remote.host_files import HostFiles
-from SparseAnnotateLib.remote.hosts import host_named
+from SparseAnnotateLib.remote.hosts import Host, host_named
 from SparseAnnotateLib.remote.plain_images import is_plain
 from SparseAnnotateLib.remote.relay import Relay, relay_command
-from SparseAnnotateLib.remote.requests_there import CopyingNotAllowedError, HostSession, TextHere
+from SparseAnnotateLib.remote.requests_there import CopyingNotAllowedError, HostSession, TextHere, answer_there
 from SparseAnnotateLib.remote.ssh_errors import ConnectionLostError
-from SparseAnnotateLib.remote.where import AS_A_JOB, HERE, THERE, WHERE, where
+from SparseAnnotateLib.remote.where import AS_A_JOB, HERE, THERE, WHERE, require_images, where
 from SparseAnnotateLib.worker.requests import METHODS
 from ssh_server import needs_ssh_server
 
@@ -67,6 +67,31 @@ def test_every_request_has_its_place():
     assert where("recommend", {"strategy": "representative", "features": "mae"}) == THERE
     assert where("recommend", {"strategy": "uncertainty"}) == THERE
     assert where("recommend", {"strategy": "no such"}) == HERE
+
+
+@pytest.mark.parametrize(
+    ("method", "fields"),
+    [
+        ("recommend", {"strategy": "uncertainty", "cases": ["a"]}),
+        ("slice", {"case": "a", "run": "r", "plane": "axial", "index": 3}),
+        ("plan_training", {"run": "r"}),
+        ("fill", {"method": "propagation", "cases": ["a"]}),
+        ("predict", {"run": "r", "cases": ["a"]}),
+    ],
+)
+def test_an_image_that_was_not_drawn_on_is_refused_before_there_is_a_connection(cohort, method, fields):
+    write_image(cohort.image_path("a"), noisy_image(LABELS, 7), GEOMETRY)
+    session = HostSession(Host("no-such-host", folder="/nowhere"), is_allowed=True)
+    with pytest.raises(BadInputError, match="'a' is not the one that was drawn on"):
+        answer_there(session, method, {"cohort": str(cohort.folder), **fields}, Watch())
+
+
+def test_what_a_host_can_do_although_an_image_was_not_drawn_on_is_not_refused(cohort):
+    write_image(cohort.image_path("a"), noisy_image(LABELS, 7), GEOMETRY)
+    for method, fields in (("fill", {}), ("predict", {}), ("predict", {"model_only": True})):
+        require_images(method, fields, cohort, ("a", "b"), Watch())
+    require_images("predict", {"model_only": True}, cohort, ("a",), Watch())
+    require_images("train", {}, cohort, ("b",), Watch())
 
 
 @needs_ssh_server

@@ -15,8 +15,16 @@ import numpy as np
 import pytest
 
 from SparseAnnotateLib.core import Cohort, Watch
-from SparseAnnotateLib.core.errors import CancelledError, FileWriteError, RunError, SparseAnnotateError, WorkerError
-from SparseAnnotateLib.core.images import read_labels
+from SparseAnnotateLib.core.errors import (
+    BadInputError,
+    BusyError,
+    CancelledError,
+    FileWriteError,
+    RunError,
+    SparseAnnotateError,
+    WorkerError,
+)
+from SparseAnnotateLib.core.images import read_labels, write_image
 from SparseAnnotateLib.remote import trainings
 from SparseAnnotateLib.remote.cohort_record import RunThere, read_record, record_of, write_record
 from SparseAnnotateLib.remote.host_files import HostFiles
@@ -67,6 +75,16 @@ def test_a_run_that_was_trained_there_is_used_here_and_there_alike(relay, tiny_c
     np.testing.assert_array_equal(there, read_labels(row["path"], tiny_cohort.geometry("a")))
     with pytest.raises(RunError, match="has finished already"):
         relay.answer("train", request(tiny_cohort, "first"), Watch())
+
+
+def test_a_training_on_an_image_that_was_not_drawn_on_is_refused_before_anything_is_copied(relay, tiny_cohort):
+    image, geometry = tiny_cohort.image("a")
+    write_image(tiny_cohort.image_path("a"), image + 1, geometry)
+    with pytest.raises(BadInputError, match="'a' is not the one that was drawn on"):
+        relay.answer("train", request(tiny_cohort, "first"), Watch())
+    assert runs_there(tiny_cohort.state_folder) == {}
+    identity = record_of(tiny_cohort.state_folder).identity
+    assert not list(Path(relay._session.host.folder).glob(f"cohorts/{identity}/**/*.nrrd"))
 
 
 def test_a_training_outlives_the_connection_and_this_computer(server, shared_host, tiny_cohort, monkeypatch):
@@ -267,6 +285,46 @@ def test_a_full_disk_here_says_that_the_training_continues_or_is_kept_there(
     with suppress(RunError):  # the run has no card
         training.train(Watch())
     assert (tiny_cohort.run_folder("full") / "plan.json").read_bytes() == (folder / "plan.json").read_bytes()
+
+
+def test_a_cohort_folder_that_is_busy_here_ends_no_training_and_loses_no_run(
+    relay, shared_host, tiny_cohort, monkeypatch
+):
+    training, folder = started(relay, shared_host, tiny_cohort, "busy")
+    monkeypatch.setattr(trainings, "_SOON_SECONDS", -1.0)
+    monkeypatch.setattr(trainings, "_METRICS_SECONDS", 0.0)
+    monkeypatch.setattr(trainings, "_ASK_SECONDS", (0.0, 0.0))
+    state = JobState("1", "train", "busy", "local", "running")
+    states = iter([state, state, replace(state, state="finished")])
+    training._found = lambda watch: "1"
+    training._states = lambda watch, *ids: [next(states)]
+    here, remember, tried = tiny_cohort.run_folder("busy") / "plan.json", training._remember, []
+
+    def busy_at(*numbers):
+        def busy(change):
+            tried.append(here.is_file())
+            if len(tried) in numbers:
+                raise BusyError("The cohort is busy.")
+            remember(change)
+
+        tried.clear()
+        training._remember = busy
+
+    busy_at(1)  # the first copy; the second one is made
+    with suppress(RunError):  # the run has no card
+        training.train(Watch())
+    assert here.read_bytes() == (folder / "plan.json").read_bytes()
+    assert tried[:2] == [False, False]
+    assert next(states, None) is None
+    states = iter([replace(state, state="finished")])
+    busy_at(1)
+    with pytest.raises(BusyError, match=r"is busy\. The run 'busy' is kept on the host 'gpu'\."):
+        training.train(Watch())
+    here.write_text("{ }")
+    states = iter([state])
+    busy_at()
+    with pytest.raises(RunError, match=r"was changed on this computer .* The training continues there\."):
+        training.train(Watch())
 
 
 @pytest.mark.parametrize("is_reached", [False, True])

@@ -295,9 +295,7 @@ def test_a_fill_that_is_older_than_the_drawings_is_refused_with_the_case_and_wha
 def test_a_result_for_another_image_is_refused(ball_cohort):
     filled(ball_cohort)
     write_image(ball_cohort.image_path("ball_1"), noisy_image(ball(), 9), GEOMETRY)
-    with pytest.raises(
-        OutOfDateError, match="case 'ball_1' is out of date: the image has been replaced by another one"
-    ):
+    with pytest.raises(OutOfDateError, match="case 'ball_1' is out of date: the image file has changed since"):
         figures(ball_cohort)
 
 
@@ -378,7 +376,7 @@ def test_nothing_is_learned_from_a_fill_for_another_image(ball_cohort, tmp_path)
     ball_cohort.accept_image("ball_1")
     with pytest.raises(
         BadInputError,
-        match=r"case 'ball_1' is out of date: the image has been replaced .*, or has other channels\. Fill it again",
+        match=r"case 'ball_1' is out of date: the image file has .*, or there are other channels\. Fill it again",
     ):
         training_cases(
             ball_cohort,

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from small_volumes import QUICK_TRAINING, ball, noisy_image
 from SparseAnnotateLib.command_line.main import main
-from SparseAnnotateLib.core import BadInputError, VolumeGeometry, Watch
-from SparseAnnotateLib.core.images import read_image, write_image
+from SparseAnnotateLib.core import BadInputError, LedgerEntry, Plane, VolumeGeometry, Watch
+from SparseAnnotateLib.core.images import read_facts, read_image, write_image
+from SparseAnnotateLib.core.origin import Origin
 from SparseAnnotateLib.runs import TrainingSettings
 from SparseAnnotateLib.selection import Budget
 from SparseAnnotateLib.worker import requests
@@ -66,6 +69,28 @@ def test_what_would_use_the_drawing_is_refused_and_nothing_is_written(replaced, 
     }
 
 
+@pytest.mark.parametrize("cases", [(), ("ball_0",)])
+def test_a_training_on_it_is_refused_before_it_waits_in_a_queue(replaced, cases):
+    work = {"run": "r", "cases": list(cases)}
+    with pytest.raises(BadInputError, match=NOT_THE_ONE):
+        ask(replaced, "submit", what="train", request=work, engine="local")
+    assert not (replaced.state_folder / "jobs" / "1").exists()
+
+
+def test_when_references_are_copied_no_case_is_drawn_before_all_images_have_been_looked_at(ball_cohort, tmp_path):
+    geometry, reference = ball_cohort.geometry("ball_0"), tmp_path / "reference.nrrd"
+    write_image(reference, ball(), geometry)
+    for name in ("ball_0", "ball_1"):
+        ball_cohort.add_case(name, ball_cohort.image_path(name), reference=reference)
+    ball_cohort.save_recommended({name: [LedgerEntry(Plane.AXIAL, 12)] for name in ("ball_0", "ball_1")})
+    before = ball_cohort.ledger("ball_0")
+    assert before.todo
+    replace_image(ball_cohort, "ball_1")
+    with pytest.raises(BadInputError, match="'ball_1' is not the one that was drawn on"):
+        ask(ball_cohort, "draw")
+    assert ball_cohort.ledger("ball_0") == before
+
+
 def test_the_other_cases_are_filled_and_nothing_is_learned_from_this_one(replaced):
     bad, good = requests.fill(FillRequest(str(replaced.folder)), Watch())
     assert (bad.case, bad.path) == ("ball_0", "")
@@ -87,14 +112,25 @@ def test_a_run_labels_the_other_cases_and_the_drawing_enters_no_prediction(ball_
     geometry = ball_cohort.geometry("ball_0")
     ball_cohort.add_case("undrawn", noisy_image(ball(), 3), geometry)
     replace_image(ball_cohort, "ball_0")
-    for model_only in (False, True):
-        results, failed = requests.predict_each(
-            PredictRequest(cohort=str(ball_cohort.folder), run="r", device="cpu", model_only=model_only), Watch()
-        )
-        assert [result.case for result in results] == ["ball_1", "undrawn"]
-        assert list(failed) == ["ball_0"]
-        assert "not the one that was drawn on" in failed["ball_0"].message
+    request = PredictRequest(cohort=str(ball_cohort.folder), run="r", device="cpu")
+    results, failed = requests.predict_each(request, Watch())
+    assert [result.case for result in results] == ["ball_1", "undrawn"]
+    assert list(failed) == ["ball_0"]
+    assert "not the one that was drawn on" in failed["ball_0"].message
     assert not ball_cohort.prediction_path("r", "ball_0").is_file()
+    # By the run alone it is labeled as a copy of it without drawn slices.
+    ball_cohort.add_case("copy", ball_cohort.image_path("ball_0"))
+    alone = replace(request, cases=("ball_0", "ball_1", "copy"), model_only=True)
+    (result, other, copy), failed = requests.predict_each(alone, Watch())
+    assert failed == {}
+    assert re.search(NOT_THE_ONE + ".* nothing that is drawn on it enters its prediction", result.notes[0])
+    assert (result.slices_drawn, copy.slices_drawn) == (0, 0)
+    assert other.slices_drawn > 0
+    np.testing.assert_array_equal(read_image(result.path)[0], read_image(copy.path)[0])
+    # When the image is accepted, the prediction is not taken for one with the drawn slices.
+    ball_cohort.accept_image("ball_0")
+    made = Origin.from_facts(read_facts(result.path))
+    assert made.changes(ball_cohort.origin("ball_0", run="r"))
 
 
 def test_evaluating_and_reporting_warn(ball_cohort, tmp_path, capsys):
@@ -110,6 +146,16 @@ def test_evaluating_and_reporting_warn(ball_cohort, tmp_path, capsys):
     assert path.read_text().count("is not the one that was drawn on") == 1
     assert main(["report", str(ball_cohort.folder), "--out", str(path), "--quiet"]) == 0
     assert "is not the one that was drawn on" in " ".join(capsys.readouterr().out.split())
+
+
+def test_a_report_warns_of_all_images_in_one_sentence(replaced, capsys, tmp_path):
+    replace_image(replaced, "ball_1")
+    path = tmp_path / "report.html"
+    reported = requests.report(ReportRequest(str(replaced.folder), str(path), pictures=0), Watch())
+    (warning,) = reported.warnings
+    assert "The images of 2 cases are not those that were drawn on: 'ball_0' (" in warning
+    for name in ("ball_0", "ball_1"):
+        assert path.read_text().count(f"{name}&#x27; is not the one that was drawn on") == 1
 
 
 def test_slices_drawn_elsewhere_are_not_added_to_slices_of_another_image(replaced, tmp_path, capsys):

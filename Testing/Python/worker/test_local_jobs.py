@@ -9,11 +9,12 @@ import sys
 import time
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from small_volumes import QUICK_TRAINING
 from SparseAnnotateLib.command_line.main import main
-from SparseAnnotateLib.core import BadInputError, Cohort, RunError, Watch
+from SparseAnnotateLib.core import BadInputError, Cohort, Plane, RunError, SparseAnnotation, Watch
 from SparseAnnotateLib.core.strict_json import to_plain
 from SparseAnnotateLib.runs.run_folder import RunFolder
 from SparseAnnotateLib.worker import requests
@@ -124,11 +125,14 @@ def test_a_local_job_is_cancelled_and_a_killed_one_is_reported(tiny_cohort, caps
 
 @needs_posix_signals
 def test_what_a_training_says_when_it_fails_is_what_the_job_says(tiny_cohort, in_jobs):
-    tiny_cohort.add_case("undrawn", *tiny_cohort.image("a"))
-    job = submitted(tiny_cohort, request={**TRAINING, "cases": ["undrawn"]}, engine="local")
+    image, geometry = tiny_cohort.image("a")
+    tiny_cohort.add_case("empty", image, geometry)
+    nothing = np.zeros(geometry.shape, np.uint8)
+    tiny_cohort.save_annotation("empty", SparseAnnotation.from_slices(nothing, geometry, Plane.AXIAL, [3]))
+    job = submitted(tiny_cohort, request={**TRAINING, "cases": ["empty"]}, engine="local")
     (found,) = until(lambda: [state for state in states_of(tiny_cohort, job.id) if not state.is_live])
     with pytest.raises(BadInputError) as said:
-        requests.train(requests.TrainRequest(cohort=str(tiny_cohort.folder), cases=("undrawn",), **TRAINING), Watch())
+        requests.train(requests.TrainRequest(cohort=str(tiny_cohort.folder), cases=("empty",), **TRAINING), Watch())
     assert found.state == "failed"
     assert found.message.startswith(said.value.message)
 
@@ -262,6 +266,8 @@ def test_a_training_of_a_cohort_without_drawn_slices_is_refused_before_it_waits_
     undrawn.add_case("a", *tiny_cohort.image("a"))
     with pytest.raises(BadInputError, match="No slice of the cohort 'undrawn' has been drawn yet"):
         submitted(undrawn, engine="local")
+    with pytest.raises(BadInputError, match="No slice of 'a' has been drawn yet"):
+        submitted(undrawn, request={**TRAINING, "cases": ["a"]}, engine="local")
     assert not (undrawn.state_folder / "jobs" / "1").exists()
 
 

@@ -111,7 +111,7 @@ class Predictor(RunModels):
 
         When a GPU's memory runs out less is computed at once, for later cases, too, and finally this case on the CPU.
         """
-        return self._predict(case, watch or Watch(), clean_up or CleanUp(), uncertainty)
+        return self._predict(case, watch or Watch(), clean_up or CleanUp(), uncertainty, None)
 
     def write(
         self,
@@ -119,15 +119,17 @@ class Predictor(RunModels):
         watch: Watch | None = None,
         clean_up: CleanUp | None = None,
         uncertainty: bool = False,
+        annotation: SparseAnnotation | None = None,
     ) -> tuple[str, tuple[str, ...]]:
         """Predict a case and write it to the cohort's predictions; returns the file's path, and `CasePrediction.notes`.
 
-        With `uncertainty`, <case>.nrrd in the folders 'entropy' and 'disagreement' beside it.
+        With `uncertainty`, <case>.nrrd in the folders 'entropy' and 'disagreement' beside it. `annotation`: what is to
+        count as drawn on the case, if it is not what the cohort has.
         """
         path, geometry = self._cohort.prediction_path(self._run.name, case), self._cohort.geometry(case)
         # Recorded first, so that later changes, also during the prediction, are noticed.
-        facts = self._cohort.origin(case, run=self._run.name).facts()
-        found = self.predict(case, watch, clean_up, uncertainty)
+        facts = self._cohort.origin(case, annotation, run=self._run.name).facts()
+        found = self._predict(case, watch or Watch(), clean_up or CleanUp(), uncertainty, annotation)
         self._write_uncertainty(case, found, facts)
         names = {**self._cohort.labels, **self.label_names}
         write_image(path, found.labels, geometry, facts={**facts, **names_as_facts(names)})
@@ -168,9 +170,9 @@ class Predictor(RunModels):
             self._write_uncertainty(case, own, facts)
         return known, image, (*self._notes_on_device, *notes)
 
-    def _annotation(self, case: str) -> SparseAnnotation:
+    def _annotation(self, case: str, given: SparseAnnotation | None = None) -> SparseAnnotation:
         """What is drawn on a case; structures that the cohort does not know are unknown on all slices."""
-        return self._cohort.annotation(case).with_more_names(self.further_names)
+        return (self._cohort.annotation(case) if given is None else given).with_more_names(self.further_names)
 
     def _likeliest_path(self, case: str) -> Path:
         marks = (run_fingerprint(self._run.path), self._cohort.image_fingerprint(case))
@@ -214,8 +216,10 @@ class Predictor(RunModels):
         found = cleaned(classes, self.card.class_count, spacing, clean_up, drawn, surrounded, watch)
         return found.classes, found.sentences([self.card.label_names[value] for value in self.card.classes])
 
-    def _predict(self, case: str, watch: Watch, clean_up: CleanUp, uncertainty: bool) -> CasePrediction:
-        annotation = self._annotation(case)
+    def _predict(
+        self, case: str, watch: Watch, clean_up: CleanUp, uncertainty: bool, given: SparseAnnotation | None
+    ) -> CasePrediction:
+        annotation = self._annotation(case, given)
         geometry = annotation.geometry
         image = self._image(case, watch)
         known = None if uncertainty else LikeliestLabels.load(self._likeliest_path(case))

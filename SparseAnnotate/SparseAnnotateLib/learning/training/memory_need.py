@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from ...core import BadInputError
-from ...core.messages import _, counted
+from ...core.messages import _, counted, joined
 from ...runs.network import NETWORKS
 from ...runs.plan import ModelPlan, RunPlan
 from ..devices import free_memory_bytes
@@ -21,45 +21,56 @@ from .patch_planning import training_bytes_per_voxel
 _FP32_BYTES = 4
 
 
-def require_memory(plan: RunPlan, models: Sequence[ModelPlan] | None = None) -> None:
-    """Raise BadInputError when a model of a plan needs more memory than there is, whatever is tried.
+def require_memory(plan: RunPlan, models: Sequence[ModelPlan] | None = None, is_started: bool = False) -> None:
+    """Raise BadInputError when a model of a plan needs more memory than there is.
 
     On a GPU a training whose memory runs out continues with a single patch, and on the CPU in the end; so there a
-    single patch counts, and the larger one of both memories. What a model needs is calculated without allocating it,
-    and only if the plan's rough estimate does not fit; see `least_training_bytes`.
+    single patch counts, and the larger one of both memories. That it would also try smaller patches does not count:
+    for a new run it is better to choose them. What a model needs is calculated without allocating it, and only if the
+    plan's rough estimate does not fit; see `least_training_bytes`.
 
     Args:
         models: those of the plan that are still to be trained; all of them by default.
+        is_started: whether it is the plan of a run that is resumed, whose settings stay as they are.
     """
     has_gpu = plan.device.startswith("cuda")
-    free = free_memory_bytes("cpu")
+    free, place = free_memory_bytes("cpu"), "cpu"
     for model in plan.models if models is None else models:
         tried = replace(model, batch=1) if has_gpu else model
         voxels = tried.batch * math.prod(tried.patch)
         if voxels * training_bytes_per_voxel(model.network, len(model.patch), plan.class_count) <= free:
             continue
         if has_gpu:
-            free = max(free, free_memory_bytes(plan.device))
+            free, place = max((free, place), (free_memory_bytes(plan.device), plan.device))
         needed = least_training_bytes(tried, plan)
         if needed is not None and needed > free:
-            raise BadInputError(
-                _(
-                    "The '{role}' model ({network}, {patches} of {patch} voxels) needs at least {needed:.1f} GB of "
-                    "memory in training, and {free:.1f} GB are free. Choose smaller patches, fewer patches per step or "
-                    "a smaller network, or close other programs."
-                ).format(
-                    role=model.role,
-                    network=model.network,
-                    patches=counted(tried.batch, _("{count} patch"), _("{count} patches")),
-                    patch=" x ".join(map(str, model.patch)),
-                    needed=needed / 1e9,
-                    free=free / 1e9,
-                )
+            what = _(
+                "The '{role}' model ({network}, {patches} of {patch} voxels) needs at least {needed:.1f} GB of memory "
+                "in training, and {free:.1f} GB are free on '{place}'."
             )
+            if is_started:
+                advice = _(
+                    "Close other programs, resume the run on another device, or train under another name with smaller "
+                    "patches, fewer patches per step or a smaller network."
+                )
+            else:
+                advice = _(
+                    "Choose smaller patches, fewer patches per step or a smaller network, or close other programs."
+                )
+            what = what.format(
+                role=model.role,
+                network=model.network,
+                patches=counted(tried.batch, _("{count} patch"), _("{count} patches")),
+                patch=" x ".join(map(str, model.patch)),
+                needed=needed / 1e9,
+                free=free / 1e9,
+                place=place,
+            )
+            raise BadInputError(joined(" ", [what, advice]))
 
 
 def least_training_bytes(model: ModelPlan, plan: RunPlan) -> int | None:
-    """Bytes that a training step of a model cannot do without; None for a network that does not allow to find out.
+    """Bytes that a training step of a model cannot do without; None where that cannot be found out.
 
     They are the network's weights, their gradients, and the values that its layers keep for the backward pass. The
     network gets a patch on PyTorch's device 'meta', where tensors have shapes and no values.

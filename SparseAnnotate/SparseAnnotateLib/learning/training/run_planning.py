@@ -65,7 +65,8 @@ def plan_to_train(
         )
     if started is not None:
         plan = _resumed_plan(cohort, run, started, settings, cases, watch, device)
-        require_memory(plan, [model for model in plan.models if run.model_card(model.role) is None])
+        left = [model for model in plan.models if run.model_card(model.role) is None]
+        require_memory(plan, left, is_started=True)
         return plan
     if settings is None and device is not None:
         settings = TrainingSettings(device=device)
@@ -150,8 +151,8 @@ def _resumed_plan(
     _require_unchanged(
         run,
         [name for name, mark in known_images.items() if images.get(name) != mark],
-        _("The image of {cases} has changed since the run '{run}' was started."),
-        _("The images of {cases} have changed since the run '{run}' was started."),
+        _("The image file of {cases} has changed since the run '{run}' was started."),
+        _("The image files of {cases} have changed since the run '{run}' was started."),
     )
     _require_unchanged(
         run,

@@ -106,7 +106,8 @@ def submit(request: SubmitRequest, watch: Watch) -> SubmittedJob:
     """Submit a job, and return its id. A run that a job is training already is not submitted again.
 
     Raises:
-        BadInputError: no engine, options that it does not take, nothing to predict, or what the engine says.
+        BadInputError: no engine, options that it does not take, nothing to learn from, images that are not those that
+            were drawn on, nothing to predict, or what the engine says.
         RunError: a run to train that has finished, or one to predict with that has not. CohortError.
     """
     from .. import requests
@@ -120,11 +121,11 @@ def submit(request: SubmitRequest, watch: Watch) -> SubmittedJob:
     refuse_path(cohort.state_folder, engine)
     work = _work_of(request, cohort)
     run = RunFolder(cohort.run_folder(work.run))
+    if request.what == "train" and not run.is_started:
+        _require_drawn(cohort, work.cases, watch)
     with FolderLock(jobs_folder(cohort), _("submitting a job"), wait_seconds=_LOCK_SECONDS):
         if request.what == "train":
             run.require_unfinished()
-            if not run.is_started and not work.cases:
-                require_cases(cohort.annotated_cases(), cohort.name)
             if states := _live_trainings(cohort, work.run, job_folders(cohort)):
                 return _already_training(states[0])
             return _submitted(request, engine, cohort, work, ((),), 0, "")
@@ -224,6 +225,15 @@ def _work_of(request: SubmitRequest, cohort: Cohort) -> TrainRequest | PredictRe
         work = from_plain(plain, requests.PredictRequest, source)
     cohort.select(work.cases)
     return work
+
+
+def _require_drawn(cohort: Cohort, chosen: Sequence[str], watch: Watch) -> None:
+    """What a new training requires of its cases must not be found out only when the job has waited in the queue."""
+    names = list(chosen) or cohort.annotated_cases()
+    require_cases(names, cohort.name)
+    cohort.require_images_drawn_on(names, watch)
+    for name in chosen:
+        cohort.annotation(name).require_drawn(name)
 
 
 def _live_trainings(cohort: Cohort, run: str, jobs: Sequence[JobFolder]) -> list[JobState]:
