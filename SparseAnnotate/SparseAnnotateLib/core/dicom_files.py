@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import warnings
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,13 +22,17 @@ _MARK = b"DICM"
 _FIRST_ELEMENTS = (b"\x00\x00", b"\x01\x00", b"\x05\x00", b"\x08\x00", b"\x16\x00")
 
 
-def is_dicom_file(path: str | Path) -> bool:
-    """Whether a file begins like a DICOM file, with or without the usual preamble. Raises BadInputError."""
+def is_dicom_file(path: str | Path, inside: str | Path = "") -> bool:
+    """Whether a file begins like a DICOM file, with or without the usual preamble. Raises BadInputError.
+
+    `inside`: the folder that a user gives, which messages may show; '': no part of the path is shown.
+    """
     try:
         with open(path, "rb") as file:
             head = file.read(132)
     except OSError as error:
-        raise _unreadable(path, error) from error
+        shown = _shown_inside(path, inside, _("file")) if inside else ""
+        raise unreadable(path, error, shown) from error
     # Without the preamble, old files begin with the first elements of group 8.
     return head[128:132] == _MARK or (head[:2] == b"\x08\x00" and head[2:4] in _FIRST_ELEMENTS)
 
@@ -48,9 +52,7 @@ def dicom_files(folder: str | Path, watch: Watch | None = None) -> tuple[list[st
     """
 
     def stop(error: OSError) -> None:
-        raise BadInputError(
-            _("The folder '{folder}' cannot be read ({reason}).").format(folder=error.filename, reason=error.strerror)
-        ) from error
+        raise unreadable(error.filename, error, _shown_inside(error.filename, folder, _("folder"))) from error
 
     found: list[str] = []
     others = 0
@@ -62,7 +64,7 @@ def dicom_files(folder: str | Path, watch: Watch | None = None) -> tuple[list[st
             path = os.path.join(parent, name)
             if not os.path.isfile(path):
                 continue  # a link to nothing, a socket
-            if is_dicom_file(path):
+            if is_dicom_file(path, folder):
                 found.append(path)
             else:
                 others += 1
@@ -74,7 +76,7 @@ def has_dicom_file(folder: str | Path) -> bool:
     if not os.access(folder, os.R_OK | os.X_OK):
         dicom_files(folder)
     return any(
-        is_dicom_file(path)
+        is_dicom_file(path, folder)
         for parent, _folders, names in os.walk(folder)
         for path in (os.path.join(parent, name) for name in sorted(names))
         if os.path.isfile(path)
@@ -99,13 +101,17 @@ def quietly() -> Iterator[None]:
 
 @contextmanager
 def opened(
-    path: str | Path, tags: Sequence[str] | None = None, with_voxels: bool = False, shown: str = ""
+    path: str | Path,
+    tags: Sequence[str] | None = None,
+    with_voxels: bool = False,
+    shown: str = "",
+    inside: str | Path = "",
 ) -> Iterator[Dataset]:
     """A DICOM file, read by pydicom with all elements, or some; `bytes_left` is the size of its rest, the voxels.
 
-    `shown`: the file for messages; '': as `shown_file` calls it.
+    `shown`: the file for messages; '': as `shown_file` calls it, `inside` a folder.
 
-    Raises BadInputError when it is damaged.
+    Raises BadInputError when it is damaged or cannot be read.
     """
     require_dicom_packages()
     import pydicom  # here, because Slicer imports this folder at every start
@@ -118,9 +124,9 @@ def opened(
                 dataset = pydicom.dcmread(file, stop_before_pixels=not with_voxels, specific_tags=wanted, force=True)
                 dataset.bytes_left = os.fstat(file.fileno()).st_size - file.tell()
         except OSError as error:
-            raise _unreadable(path, error) from error
+            raise unreadable(path, error, shown, inside) from error
         except (InvalidDicomError, EOFError, ValueError, KeyError, NotImplementedError, AttributeError) as error:
-            raise damaged(path, shown) from error
+            raise damaged(path, shown, inside) from error
         if not hasattr(dataset, "file_meta"):
             dataset.file_meta = pydicom.dataset.FileMetaDataset()
         yield dataset
@@ -163,15 +169,31 @@ def whole_number(dataset: Any, keyword: str) -> int:
         return 0
 
 
-def damaged(path: str | Path, shown: str = "", beside: Collection[str] | None = None) -> BadInputError:
-    """What is wrong with a damaged file. `shown`: as for `opened`; `beside`: as for `shown_file`."""
-    from .dicom_paths import shown_file  # here, because it reads files, too
-
-    shown = shown or shown_file(path, beside=beside)
+def damaged(path: str | Path, shown: str = "", inside: str | Path = "") -> BadInputError:
+    """What is wrong with a damaged file. `shown`, `inside`: as for `opened`."""
     return BadInputError(
-        _("{file} is damaged: its header is incomplete. Copy it again.").format(file=capitalized(shown))
+        _("{file} is damaged: its header is incomplete. Copy it again.").format(file=_called(path, shown, inside))
     )
 
 
-def _unreadable(path: str | Path, error: OSError) -> BadInputError:
-    return BadInputError(_("The file '{path}' cannot be read ({reason}).").format(path=path, reason=error.strerror))
+def unreadable(path: str | Path, error: OSError, shown: str = "", inside: str | Path = "") -> BadInputError:
+    """What is wrong with a file that cannot be opened. `shown`, `inside`: as for `opened`."""
+    return BadInputError(
+        _("{file} cannot be read ({reason}).").format(
+            file=_called(path, shown, inside, _("file")), reason=error.strerror
+        )
+    )
+
+
+def _called(path: str | Path, shown: str, inside: str | Path, kind: str = "") -> str:
+    from .dicom_paths import shown_file  # here, because it reads files, too
+
+    return capitalized(shown or shown_file(path, kind=kind, inside=inside))
+
+
+def _shown_inside(path: str | Path, folder: str | Path, kind: str) -> str:
+    from .dicom_paths import shown_inside  # here, as above
+
+    if os.path.abspath(path) == os.path.abspath(folder):
+        return _("the {kind} '{path}'").format(kind=kind, path=path)
+    return shown_inside(path, folder, kind)

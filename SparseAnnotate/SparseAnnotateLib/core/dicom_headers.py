@@ -6,13 +6,12 @@ see `DicomHeader.names_patient`.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from .dicom_files import damaged, group_of, has_mark, numbers_of, opened, value_of, whole_number
-from .dicom_paths import IDENTIFIERS, NAMES, patient_of
+from .dicom_files import damaged, group_of, has_mark, numbers_of, opened, unreadable, value_of, whole_number
+from .dicom_paths import IDENTIFIERS, NAMES, FilesBeside, patient_of
 from .dicom_rescaling import has_rescaling, rescaling_of, unusable_rescaling
 from .errors import BadInputError
 from .messages import _
@@ -148,7 +147,7 @@ class DicomHeader:
 
 
 def read_headers(paths: Sequence[str], watch: Watch) -> list[DicomHeader]:
-    """The headers of files. Raises BadInputError when one of them is damaged, and names it."""
+    """The headers of files. Raises BadInputError when one of them is damaged or cannot be read, and names it."""
     headers, damages = readable_headers(paths, watch)
     if damages:
         raise next(iter(damages.values()))
@@ -156,23 +155,26 @@ def read_headers(paths: Sequence[str], watch: Watch) -> list[DicomHeader]:
 
 
 def readable_headers(paths: Sequence[str], watch: Watch) -> tuple[list[DicomHeader], dict[str, BadInputError]]:
-    """The headers of files, and by path what is wrong with damaged ones; what is no DICOM file is in neither."""
-    headers, damages = [], []
+    """The headers of files, and by path what is wrong with others; what is no DICOM file is in neither."""
+    headers: list[DicomHeader] = []
+    damages: dict[str, OSError | None] = {}
     for number, path in enumerate(paths):
         watch.step(number / len(paths), _("reading DICOM headers"))
         try:
             headers.append(read_header(path, path))
-        except BadInputError:
-            if has_mark(path) or _element(path, "SOPClassUID"):
-                damages.append(path)
-    return headers, {path: damaged(path, beside=_patients_beside(path, headers)) for path in damages}
-
-
-def _patients_beside(path: str, headers: Sequence[DicomHeader]) -> frozenset[str] | None:
-    """Words of the patients of other files in a file's folder; None without such files."""
-    folder = os.path.dirname(os.path.abspath(path))
-    found = [one.patient for one in headers if os.path.dirname(os.path.abspath(one.path)) == folder]
-    return frozenset().union(*found) if found else None
+        except BadInputError as error:
+            if isinstance(error.__cause__, OSError):
+                damages[path] = error.__cause__
+            elif has_mark(path) or _element(path, "SOPClassUID"):
+                damages[path] = None
+    if not damages:
+        return headers, {}
+    beside, problems = FilesBeside(paths, {one.path: one.patient for one in headers}), {}
+    for path, cause in damages.items():
+        watch.check()
+        shown = beside.shown(path)
+        problems[path] = damaged(path, shown) if cause is None else unreadable(path, cause, shown)
+    return headers, problems
 
 
 def series_of_damaged(path: str) -> str:

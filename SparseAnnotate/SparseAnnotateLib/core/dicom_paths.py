@@ -1,23 +1,24 @@
 """How DICOM files are called in messages: paths from hospitals often name the patient.
 
-A path is shown when the header says who the patient is, and the path does not. A file whose header is damaged
-before it says that is called by its place in its folder.
+A path is shown when it is known who the patient is, and the path does not name them. Otherwise, a file is called by
+its number, and its folder by numbers from the last folder on whose path names nobody. What a damaged header says is
+not trusted: it may be that of nobody.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from .dicom_files import quietly, value_of
-from .messages import _
+from .messages import _, joined
 from .patient_names import names_one_of, words_of_patient
 
 NAMES = ("PatientName", "PatientBirthName", "OtherPatientNames")
 IDENTIFIERS = ("OtherPatientIDs", "PatientBirthDate", "AccessionNumber", "StudyID")
-_PATIENT_GROUP, _STUDY_ID = 0x0010, 0x0020_0010  # elements are sorted by group, and the study ID is the last of these
+_STUDY_ID = 0x0020_0010  # elements are sorted, and the study ID is the last of these
 
 
 def patient_of(dataset: Any) -> frozenset[str]:
@@ -29,56 +30,162 @@ def patient_of(dataset: Any) -> frozenset[str]:
     )
 
 
+def has_patient(dataset: Any) -> bool:
+    """Whether a header has the elements for the patient's name and ID, also empty ones, which whole files have."""
+    return "PatientName" in dataset and "PatientID" in dataset
+
+
+class FileNumbers:
+    """The numbers of files and folders in their folder, sorted by name; each folder is read once."""
+
+    def __init__(self) -> None:
+        self._folders: dict[str, tuple[dict[str, int], dict[str, int]]] = {}
+
+    def of(self, path: str) -> tuple[int, int]:
+        """The number of a file among the files of its folder, or of a folder among the folders, and how many there are.
+
+        Numbers begin with 1.
+        """
+        parent, name = os.path.split(path)
+        if parent not in self._folders:
+            self._folders[parent] = _numbered(parent)
+        files, folders = self._folders[parent]
+        among = folders if name in folders else files
+        return among.get(name, 1), max(1, len(among))
+
+
 def shown_file(
-    path: str | Path, patient: Collection[str] | None = None, beside: Collection[str] | None = None, kind: str = ""
+    path: str | Path,
+    patient: Collection[str] | None = None,
+    kind: str = "",
+    numbers: FileNumbers | None = None,
+    inside: str | Path = "",
 ) -> str:
     """A DICOM file for messages, for example "the DICOM file '/data/ct/IM3'".
 
     Args:
-        patient: words by which its patient is recognized; None: those of its header, as far as it can be read.
-        beside: the same of other files in its folder, by which the folder is judged when its own patient is not known.
+        patient: words by which its patient is recognized, from a whole header; None: not known, so that no part of the
+            path is shown.
         kind: what it is; '' for 'DICOM file'.
+        numbers: of files and folders that were read before.
+        inside: a folder that was searched, which is not shown either; '' for none.
     """
     kind = kind or _("DICOM file")
-    folder, name = os.path.split(os.path.abspath(path))
-    words = _patient_in(path) if patient is None else patient
-    if words is not None and not names_one_of(str(path), words):
+    if patient is not None and not names_one_of(str(path), patient):
         return _("the {kind} '{path}'").format(kind=kind, path=path)
-    known = words if words is not None else beside
-    number, count = _place_in(folder, name)
-    if known is not None and not names_one_of(folder, known):
+    place = os.path.abspath(path)
+    root = _unnamed_folder(os.path.dirname(place), patient) if patient else ""
+    return _by_number(place, root, kind, numbers or FileNumbers(), os.path.abspath(inside) if inside else "")
+
+
+def shown_inside(path: str | Path, folder: str | Path, kind: str) -> str:
+    """A file or folder by its numbers in a folder that may be shown, such as one that a user gives."""
+    return _by_number(os.path.abspath(path), os.path.abspath(folder), kind, FileNumbers())
+
+
+class FilesBeside:
+    """How files that cannot be read are called in messages: by what the whole files beside them say of the patients.
+
+    Args:
+        paths: all files that were searched. patients: words of the patients of the whole ones, by path.
+    """
+
+    def __init__(self, paths: Iterable[str], patients: Mapping[str, frozenset[str]]):
+        self._patients: dict[str, set[frozenset[str]]] = {}
+        for path, patient in patients.items():
+            if patient:
+                self._patients.setdefault(_folder_of(path), set()).add(patient)
+        every = {folder: frozenset().union(*found) for folder, found in self._patients.items()}
+        self._words: dict[str, frozenset[str]] = every
+        self._all_words: frozenset[str] = frozenset().union(*every.values())
+        self._common = _common_folder({_folder_of(path) for path in paths})
+        self._roots: dict[str, str] = {}
+        self._numbers = FileNumbers()
+
+    def shown(self, path: str) -> str:
+        """One of the files for messages.
+
+        Its own header, as far as it can be read, may give the path away, but shows that it names nobody only when it
+        is of the same patient as a whole file beside it.
+        """
+        own, folder, kind = _patient_in(path), _folder_of(path), _("DICOM file")
+        words = self._words.get(folder, frozenset())
+        if own in self._patients.get(folder, ()) and not names_one_of(path, words):
+            return shown_file(path, ())
+        if not words and not self._all_words:
+            return _by_number(os.path.abspath(path), "", kind, self._numbers, self._common)
+        if folder not in self._roots:
+            start, others = (folder, words) if words else (self._common, self._all_words)
+            self._roots[folder] = _unnamed_folder(start, others)
+        root = _unnamed_folder(self._roots[folder], own)
+        return _by_number(os.path.abspath(path), root, kind, self._numbers, self._common)
+
+
+def _by_number(path: str, root: str, kind: str, numbers: FileNumbers, hidden: str = "") -> str:
+    """A file or folder by its number, and by those of its folders.
+
+    Args:
+        root: a folder that it is in, and that is shown; '' for none. hidden: the same, not shown, if there is no root.
+    """
+    folder = os.path.dirname(path)
+    number, count = numbers.of(path)
+    if folder == root:
         return _("the {kind} number {number} of {count} (sorted by name) in '{folder}'").format(
             kind=kind, number=number, count=count, folder=folder
         )
+    places: list[str] = []
+    while (root or hidden) and folder not in (root or hidden, os.path.dirname(folder)):
+        one, of_all = numbers.of(folder)
+        places.append(_("folder {number} of {count}").format(number=one, count=of_all))
+        folder = os.path.dirname(folder)
+    if root:
+        places.append(f"'{root}'")
+    else:
+        places.append(_("the folder that holds all the files") if places else _("its folder"))
     return _(
-        "the {kind} number {number} of {count} in its folder (sorted by name; its path is not shown because it may "
-        "name the patient)"
-    ).format(kind=kind, number=number, count=count)
+        "the {kind} number {number} of {count} in {place} (sorted by name; its path is not shown because it may name "
+        "the patient)"
+    ).format(kind=kind, number=number, count=count, place=joined(_(" in "), places))
 
 
-def _place_in(folder: str, name: str) -> tuple[int, int]:
-    """The number of a file, from 1, among the files of its folder, and how many these are."""
+def _unnamed_folder(folder: str, words: Collection[str]) -> str:
+    """A folder, or the last of those that it is in, whose path has none of the words in it; '' when there is none."""
+    while folder and names_one_of(folder, words):
+        parent = os.path.dirname(folder)
+        folder = parent if parent != folder else ""
+    return folder
+
+
+def _folder_of(path: str) -> str:
+    return os.path.dirname(os.path.abspath(path))
+
+
+def _common_folder(folders: Collection[str]) -> str:
+    """The folder that all the folders are in; '' when there is none."""
     try:
-        names = sorted(one.name for one in os.scandir(folder) if one.is_file())
+        return os.path.commonpath(folders)
+    except ValueError:  # none, or on different drives of Windows
+        return ""
+
+
+def _numbered(folder: str) -> tuple[dict[str, int], dict[str, int]]:
+    """The files and the folders in a folder with their numbers, from 1; none when it cannot be read."""
+    try:
+        entries = sorted((one.name, one.is_file(), one.is_dir()) for one in os.scandir(folder))
     except OSError:
-        names = [name]
-    return (names.index(name) + 1 if name in names else 1), max(1, len(names))
+        return {}, {}
+    files = (name for name, is_file, _is_folder in entries if is_file)
+    folders = (name for name, _is_file, is_folder in entries if is_folder)
+    return {name: n for n, name in enumerate(files, 1)}, {name: n for n, name in enumerate(folders, 1)}
 
 
-def _patient_in(path: str | Path) -> frozenset[str] | None:
-    """The patient of a file that may be damaged; None when it is not known."""
+def _patient_in(path: str) -> frozenset[str]:
+    """What a file that may be damaged says of its patient; empty when it cannot be read."""
     from pydicom.filereader import read_partial
-
-    has_passed = [False]
-
-    def is_after(tag: Any, _kind: Any, _length: Any) -> bool:
-        has_passed[0] |= tag.group > _PATIENT_GROUP
-        return bool(tag > _STUDY_ID)
 
     with quietly():
         try:
             with open(path, "rb") as file:
-                dataset = read_partial(file, is_after, force=True)
-                return patient_of(dataset) if has_passed[0] else None
+                return patient_of(read_partial(file, lambda tag, _kind, _length: tag > _STUDY_ID, force=True))
         except Exception:  # a damaged file raises whatever its conversion does
-            return None
+            return frozenset()

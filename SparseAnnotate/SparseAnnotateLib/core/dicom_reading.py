@@ -12,7 +12,7 @@ import numpy as np
 from .dicom_codes import Code, StructureCodes
 from .dicom_files import group_of, is_dicom_file, numbers_of, opened, value_of, whole_number
 from .dicom_headers import SEGMENTATION_CLASSES
-from .dicom_paths import patient_of, shown_file
+from .dicom_paths import has_patient, patient_of, shown_file
 from .dicom_writing import LONGEST_LABEL
 from .errors import BadInputError
 from .geometry import VolumeGeometry
@@ -47,18 +47,22 @@ class SegmentationFile:
         return bool(self.images) and all((uid, n) in own or (uid, 0) in own for uid, n in self.images)
 
 
-def is_segmentation_file(path: str | Path) -> bool:
-    """Whether a file is a DICOM SEG."""
-    if not Path(path).is_file() or not is_dicom_file(path):
+def is_segmentation_file(path: str | Path, inside: str | Path = "") -> bool:
+    """Whether a file is a DICOM SEG. `inside`: as for `opened`. Raises BadInputError when it cannot be read."""
+    if not Path(path).is_file() or not is_dicom_file(path, inside):
         return False
-    with opened(path, ["SOPClassUID"]) as dataset:
+    with opened(path, ["SOPClassUID"], inside=inside) as dataset:
         return value_of(dataset, "SOPClassUID") in SEGMENTATION_CLASSES
 
 
-def read_segmentation_header(path: str | Path) -> SegmentationFile:
-    """Raises BadInputError when the file is damaged, or names no segments."""
-    with opened(path) as dataset:
-        shown = shown_file(path, patient_of(dataset), kind=_("DICOM SEG"))
+def read_segmentation_header(path: str | Path, inside: str | Path = "") -> SegmentationFile:
+    """What a header says. `inside`: as for `opened`.
+
+    Raises BadInputError when the file is damaged, or names no segments.
+    """
+    with opened(path, inside=inside) as dataset:
+        patient = patient_of(dataset) if has_patient(dataset) else None
+        shown = shown_file(path, patient, kind=_("DICOM SEG"), inside=inside)
         if value_of(dataset, "SegmentationType") == "FRACTIONAL":
             raise BadInputError(
                 _("{file} is fractional (probabilities), not a label map. Convert it to a binary one first.").format(

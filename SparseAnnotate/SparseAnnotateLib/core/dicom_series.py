@@ -24,13 +24,14 @@ from .dicom_headers import (
     DicomHeader,
     DicomSlice,
 )
-from .dicom_paths import shown_file
+from .dicom_paths import FileNumbers, shown_file
 from .dicom_stack import require_even, require_one_stack, sorted_slices, stack_geometry
 from .dicom_time_points import choice_sentence, time_points
 from .errors import BadInputError
 from .geometry import VolumeGeometry
 from .messages import _, capitalized, counted, listed
 from .modalities import CT
+from .patient_names import names_one_of
 
 _MOST_OF_LOCALIZER = 20  # images in one orientation
 
@@ -90,13 +91,21 @@ class DicomSeries:
 
     def names_patient(self, text: str) -> bool:
         """True when a text names the patient of one of its files."""
-        return any(header.names_patient(text) for header in self.headers)
+        return names_one_of(text, self._patients)
+
+    @cached_property
+    def _patients(self) -> frozenset[str]:
+        """The words by which the patients of its files are recognized."""
+        return frozenset().union(*(header.patient for header in self.headers))
+
+    @cached_property
+    def _numbers(self) -> FileNumbers:
+        return FileNumbers()
 
     def shown(self, path: str) -> str:
-        """One of its files for messages: its path, or only the series when the path names the patient."""
-        if self.names_patient(path):
-            return _("a file of {series}").format(series=self.title)
-        return shown_file(path, ())
+        """One of its files for messages: its path, or its number and the series when the path names the patient."""
+        file = shown_file(path, self._patients, numbers=self._numbers)
+        return _("{file} of {series}").format(file=file, series=self.title) if self.names_patient(path) else file
 
     def required_geometry(self) -> VolumeGeometry:
         """Raises BadInputError, with what is wrong, when the series has no volume."""

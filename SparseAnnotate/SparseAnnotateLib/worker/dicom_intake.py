@@ -5,7 +5,7 @@ from __future__ import annotations
 import glob
 import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -65,8 +65,10 @@ def usable_series(request: CreateRequest, watch: Watch) -> list[DicomSeries]:
         _LOG.warning(
             counted(others, "Skipped {count} file that is not DICOM.", "Skipped {count} files that are not DICOM.")
         )
-    uids = {path: series_of_damaged(path) for path in damages}
-    found_series = [_without_damages(one, uids) for one in series_of(headers, request.time_point)]
+    damaged_uids, damaged_folders = _damaged_series(damages, watch)
+    found_series = [
+        _without_damages(one, damaged_uids, damaged_folders) for one in series_of(headers, request.time_point)
+    ]
     chosen = chosen_series(found_series, request.series or tuple(filter(None, request.channels.values())))
     good = [one for one in chosen if one.geometry is not None]
     problems = [one for one in chosen if one.problem]
@@ -98,16 +100,26 @@ def usable_series(request: CreateRequest, watch: Watch) -> list[DicomSeries]:
     return good
 
 
-def _without_damages(series: DicomSeries, uids: Mapping[str, str]) -> DicomSeries:
+def _damaged_series(paths: Iterable[str], watch: Watch) -> tuple[set[str], set[str]]:
+    """The UIDs of the series of damaged files, and the folders of those whose series is not known."""
+    uids, folders = set(), set()
+    for path in paths:
+        watch.check()
+        uid = series_of_damaged(path)
+        if uid:
+            uids.add(uid)
+        else:
+            folders.add(os.path.dirname(os.path.abspath(path)))
+    return uids, folders
+
+
+def _without_damages(series: DicomSeries, uids: Collection[str], folders: Collection[str]) -> DicomSeries:
     """A series, unusable if one of its files is damaged, or if a damaged file beside them may belong to it.
 
-    Args:
-        uids: of the series of the damaged files, by path; '' where it is not known.
+    `uids`, `folders`: as `_damaged_series` returns them.
     """
-    for path, uid in uids.items() if not series.left_out else ():
-        folder = os.path.dirname(os.path.abspath(path))
-        if uid == series.uid or (not uid and folder in series.folders):
-            return replace(series, geometry=None, problem=_("one of its files is damaged."))
+    if not series.left_out and (series.uid in uids or any(folder in folders for folder in series.folders)):
+        return replace(series, geometry=None, problem=_("one of its files is damaged."))
     return series
 
 

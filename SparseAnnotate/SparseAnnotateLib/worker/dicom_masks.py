@@ -9,7 +9,6 @@ import numpy as np
 
 from ..core import BadInputError, Cohort, VolumeGeometry
 from ..core.dicom_files import dicom_files
-from ..core.dicom_paths import shown_file
 from ..core.dicom_reading import (
     SegmentationFile,
     is_segmentation_file,
@@ -21,26 +20,28 @@ from ..core.images import IMAGE_ENDINGS
 from ..core.messages import _, capitalized, listed
 
 
-def segmentation_files(given: Sequence[str]) -> tuple[list[str], list[str]]:
+def segmentation_files(given: Sequence[str]) -> tuple[dict[str, str], list[str]]:
     """Those of the files and folders a user gives that are DICOM SEG files, or hold some, as files; and the others.
+
+    The files come with the folder that was given, '' for a file.
 
     Raises BadInputError when a DICOM file is no segmentation.
     """
-    found: list[str] = []
+    found: dict[str, str] = {}
     others: list[str] = []
     for text in given:
         path = os.path.expanduser(text)
         if os.path.isdir(path):
             names = os.listdir(path) if os.access(path, os.R_OK) else []
             inside = [] if any(n.lower().endswith(IMAGE_ENDINGS) for n in names) else dicom_files(path)[0]
-            inside = [file for file in inside if is_segmentation_file(file)]
-            found += inside
+            inside = [file for file in inside if is_segmentation_file(file, path)]
+            found |= dict.fromkeys(inside, path)
             others += [] if inside else [text]
         elif not path.lower().endswith(IMAGE_ENDINGS) and is_segmentation_file(path):
-            found.append(path)
+            found[path] = ""
         else:
             others.append(text)
-    return list(dict.fromkeys(found)), others
+    return found, others
 
 
 class DicomMasks:
@@ -59,11 +60,11 @@ class DicomMasks:
         paths, self.others = segmentation_files(given)
         by_series = cases_by_series(cohort) if paths else {}
         several: dict[str, list[str]] = {}
-        for path in paths:
+        for path, folder in paths.items():
             try:
-                file = self._files[path] = read_segmentation_header(path)
+                file = self._files[path] = read_segmentation_header(path, folder)
             except BadInputError as error:
-                self.problems[self._key(path)] = error
+                self.problems[self._key(path, error.message)] = error
                 continue
             of_series = [name for key, name in by_series.items() if key.partition(" ")[0] in file.series_uids]
             names = [name for name in of_series if self._is_of_time_point(file, name)]
@@ -116,9 +117,9 @@ class DicomMasks:
         """A mask for messages, DICOM or not; see `shown_file`."""
         return self._files[path].shown if path in self._files else f"'{path}'"
 
-    def _key(self, path: str) -> str:
-        """What a file that cannot be used is called in `problems`."""
-        shown = self._files[path].shown if path in self._files else shown_file(path)
+    def _key(self, path: str, message: str = "") -> str:
+        """What a file that cannot be used is called in `problems`; `message`: why its header cannot be used."""
+        shown = message or self.shown(path)
         return path if f"'{path}'" in shown else _("DICOM SEG {number}").format(number=len(self.problems) + 1)
 
     def read(self, case: str, path: str, geometry: VolumeGeometry) -> tuple[Mapping[int, str], np.ndarray]:

@@ -40,7 +40,7 @@ class DicomReferences:
                     other=self.others[0]
                 )
             )
-        files = [read_segmentation_header(path) for path in paths]
+        files = [read_segmentation_header(path, folder) for path, folder in paths.items()]
         for one in series:
             of_series = [file for file in files if one.uid in file.series_uids]
             fitting = of_series

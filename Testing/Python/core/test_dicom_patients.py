@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import builtins
 import logging
+import os
 from pathlib import Path
 
 import numpy as np
 import pydicom
 import pytest
 
-from dicom_made import oblique, save, write_series
-from SparseAnnotateLib.core import BadInputError, Watch
+from dicom_made import PATIENT, oblique, save, write_series
+from SparseAnnotateLib.core import BadInputError, CancelledError, Watch
 from SparseAnnotateLib.core.dicom_codes import Code, StructureCodes, parsed_codes
-from SparseAnnotateLib.core.dicom_files import dicom_files, opened
+from SparseAnnotateLib.core.dicom_files import dicom_files, is_dicom_file, opened
 from SparseAnnotateLib.core.dicom_headers import read_header, read_headers, readable_headers
+from SparseAnnotateLib.core.dicom_reading import read_segmentation_header
 from SparseAnnotateLib.core.dicom_series import DicomSeries, series_of
+from SparseAnnotateLib.core.dicom_voxels import read_series
 from SparseAnnotateLib.core.dicom_writing import DicomSegment, write_segmentation
 
 SHAPE = (4, 5, 7)
@@ -136,3 +140,155 @@ def test_files_that_only_begin_like_dicom_and_objects_without_a_series_are_no_da
     assert damages == {}
     assert len(headers) == SHAPE[0] + 1
     assert [one.left_out for one in series_of(headers)] == ["it holds no images (modality CT).", ""]
+
+
+def damages_in(folder: Path) -> list[str]:
+    """What is said of the files in a folder that cannot be read."""
+    return [error.message for error in readable_headers(dicom_files(folder)[0], Watch())[1].values()]
+
+
+def overwrite(path: Path, start: int, content: bytes) -> None:
+    old = path.read_bytes()
+    path.write_bytes(old[:start] + content + old[start + len(content) :])
+
+
+NOISE = np.random.default_rng(0).bytes(4000)
+
+
+@pytest.mark.parametrize(
+    ("start", "content"), [(132, NOISE), (132, b"\xff" * 4000), (132, b"\0" * 4000), (140, NOISE[:200]), (0, b"")]
+)
+def test_an_overwritten_header_does_not_clear_a_path_that_names_the_patient(tmp_path, start, content):
+    """All of it, its beginning, or only the name."""
+    write_series(tmp_path / "Annegret" / "ct", np.zeros(SHAPE, int), GEOMETRY)
+    path = sorted((tmp_path / "Annegret" / "ct").iterdir())[1]
+    if not content:
+        start, content = path.read_bytes().index(PATIENT.encode("latin-1")) - 8, NOISE[:68]
+    overwrite(path, start, content)
+    (message,) = damages_in(tmp_path)
+    assert message == (
+        f"The DICOM file number 2 of 4 in folder 1 of 1 in folder 1 of 1 in '{tmp_path}' (sorted by name; its path is "
+        "not shown because it may name the patient) is damaged: its header is incomplete. Copy it again."
+    )
+    with pytest.raises(BadInputError, match="number 2 of 4 in its folder") as caught:
+        read_header(str(path))
+    assert "Annegret" not in caught.value.message
+
+
+def test_an_overwritten_header_of_a_segmentation_does_not_clear_its_path(tmp_path):
+    (tmp_path / "Annegret").mkdir()
+    written(tmp_path / "Annegret", series_with(tmp_path / "in"))
+    path = tmp_path / "Annegret" / "a.dcm"
+    assert read_segmentation_header(path).shown.startswith("the DICOM SEG number 1 of 1 in folder 1 of 2 in '")
+    # Another element instead of the name and ID; the rest is as it was.
+    content = path.read_bytes()
+    start, end = content.index(b"\x10\x00\x10\x00PN"), content.index(b"\x10\x00\x30\x00DA")
+    overwrite(path, start, b"\x09\x00\x10\x10LO" + (end - start - 8).to_bytes(2, "little") + b"?" * (end - start - 8))
+    hidden = "(sorted by name; its path is not shown because it may name the patient)"
+    assert read_segmentation_header(path).shown == f"the DICOM SEG number 1 of 1 in its folder {hidden}"
+    place = "in folder 1 of 2 in the folder that holds all the files"
+    assert read_segmentation_header(path, tmp_path).shown == f"the DICOM SEG number 1 of 1 {place} {hidden}"
+
+
+def test_the_name_of_a_damaged_file_of_another_patient_is_not_shown(tmp_path):
+    write_series(tmp_path, np.zeros(SHAPE, int), GEOMETRY)
+    path = sorted(tmp_path.iterdir())[2].rename(tmp_path / "Schulz.dcm")
+    overwrite(path, 132, NOISE)
+    (message,) = damages_in(tmp_path)
+    assert f"file number 4 of 4 (sorted by name) in '{tmp_path}' is damaged" in message
+
+
+def test_nothing_of_a_path_is_shown_when_no_file_names_a_patient(tmp_path):
+    for name in "ab":
+        nobody = dict.fromkeys(("PatientName", "PatientID", "PatientBirthDate"), "")
+        write_series(tmp_path / f"Annegret_{name}" / "ct", np.zeros(SHAPE, int), GEOMETRY, **nobody)
+        overwrite(min((tmp_path / f"Annegret_{name}" / "ct").iterdir()), 132, NOISE)
+    for number, message in enumerate(damages_in(tmp_path), 1):
+        place = f"folder 1 of 1 in folder {number} of 2 in the folder that holds all the files"
+        assert f"file number 1 of 4 in {place} (sorted by name; its path is" in message
+
+
+def test_damaged_files_at_the_same_number_in_their_folders_are_told_apart(tmp_path):
+    for name in "ABC":
+        write_series(tmp_path / f"Annegret_{name}" / "ct", np.zeros(SHAPE, int), GEOMETRY)
+    for name in "AC":
+        path = sorted((tmp_path / f"Annegret_{name}" / "ct").iterdir())[2]
+        path.write_bytes(path.read_bytes()[:200])
+    first, second = damages_in(tmp_path)
+    assert f"file number 3 of 4 in folder 1 of 1 in folder 1 of 3 in '{tmp_path}' (sorted" in first
+    assert f"file number 3 of 4 in folder 1 of 1 in folder 3 of 3 in '{tmp_path}' (sorted" in second
+
+
+def test_a_file_cut_off_in_its_voxels_is_told_by_its_number_and_series(tmp_path):
+    write_series(tmp_path / "Annegret", np.zeros(SHAPE, int), GEOMETRY)
+    path = sorted((tmp_path / "Annegret").iterdir())[1]
+    path.write_bytes(path.read_bytes()[:-20])
+    (series,) = series_of(read_headers(dicom_files(tmp_path)[0], Watch()))
+    place = f"the DICOM file number 2 of 4 in folder 1 of 1 in '{tmp_path}' (sorted by name; "
+    assert series.problem.startswith(place)
+    assert f" of {series.title} is cut off: " in series.problem
+    assert "Annegret" not in series.problem
+
+
+def refuse(monkeypatch, refused: Path) -> None:
+    """No rights to read a file."""
+    real = builtins.open
+
+    def opening(path, *args, **options):
+        if str(path) == str(refused):
+            raise PermissionError(13, "Permission denied", str(path))
+        return real(path, *args, **options)
+
+    monkeypatch.setattr(builtins, "open", opening)
+
+
+def test_of_a_file_that_may_not_be_read_only_the_folder_that_was_given_is_shown(tmp_path, monkeypatch):
+    write_series(tmp_path / "Annegret" / "ct", np.zeros(SHAPE, int), GEOMETRY)
+    paths = dicom_files(tmp_path)[0]
+    refuse(monkeypatch, Path(paths[2]))
+    with pytest.raises(BadInputError) as caught:
+        dicom_files(tmp_path)
+    place = f"The file number 3 of 4 in folder 1 of 1 in folder 1 of 1 in '{tmp_path}' (sorted by name; its path is not"
+    assert caught.value.message.startswith(place)
+    assert caught.value.message.endswith(" cannot be read (Permission denied).")
+    with pytest.raises(BadInputError, match=r"The file number 3 of 4 in its folder \(.*\) cannot be read \(Perm"):
+        is_dicom_file(paths[2])
+    with (
+        pytest.raises(BadInputError, match=r"^The third file cannot be read \(Perm"),
+        opened(paths[2], shown="the third file"),
+    ):
+        pass
+    headers, problems = readable_headers(paths, Watch())  # the rights were taken meanwhile
+    assert len(headers) == 3
+    assert place.replace("The file", "The DICOM file") in problems[paths[2]].message
+    assert "Annegret" not in problems[paths[2]].message
+
+
+def test_a_folder_is_listed_once_for_many_files_that_are_named_by_numbers(tmp_path, monkeypatch):
+    series = series_with(tmp_path / "Annegret")
+    listed = []
+    scan = os.scandir
+    monkeypatch.setattr(os, "scandir", lambda path: listed.append(str(path)) or scan(path))
+    read_series(series, Watch())
+    assert len(listed) == len(set(listed)) > 0
+    paths = dicom_files(tmp_path)[0]
+    for path in paths[1:]:
+        overwrite(Path(path), 132, NOISE)
+    listed.clear()
+    assert len(readable_headers(paths, Watch())[1]) == len(paths) - 1
+    assert len(listed) == len(set(listed)) > 0
+
+
+def test_naming_damaged_files_can_be_cancelled(tmp_path, monkeypatch):
+    write_series(tmp_path, np.zeros(SHAPE, int), GEOMETRY)
+    paths = dicom_files(tmp_path)[0]
+    overwrite(Path(paths[0]), 132, NOISE)
+
+    class CancelledAfterReading(Watch):
+        def step(self, fraction, message, *args, **metrics):
+            super().step(fraction, message, *args, **metrics)
+            if fraction == (len(paths) - 1) / len(paths):
+                self.cancel()
+
+    with pytest.raises(CancelledError):
+        readable_headers(paths, CancelledAfterReading())

@@ -328,7 +328,7 @@ def test_frames_in_several_files_are_read_and_noted_as_not_for_export(tmp_path):
     assert np.array_equal(read_series(series, Watch())[0], expected)
 
 
-def test_messages_about_files_whose_path_names_the_patient_name_the_series_only(tmp_path):
+def test_messages_about_files_whose_path_names_the_patient_name_the_series_and_a_number(tmp_path):
     def undecodable(headers):
         for dataset in headers:
             dataset.file_meta.TransferSyntaxUID = "1.2.840.10008.1.2.4.90"
@@ -337,7 +337,9 @@ def test_messages_about_files_whose_path_names_the_patient_name_the_series_only(
             dataset["PixelData"].is_undefined_length = True
 
     write_series(tmp_path / "Müller_Annegret", VOXELS, GEOMETRY, undecodable)
-    with pytest.raises(BadInputError, match=r"The voxels of a file of series 3 \(CT, .* are compressed") as caught:
+    with pytest.raises(
+        BadInputError, match=r"The voxels of .* file number 1 of .* of series 3 \(CT, .* are compressed"
+    ) as caught:
         read_series(only(tmp_path), Watch())
     assert "Annegret" not in str(caught.value)
 

@@ -536,11 +536,11 @@ def test_segmentations_that_cannot_be_read_are_refused(cohort, hospital, tmp_pat
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"SegmentationType": "FRACTIONAL"}, "The DICOM SEG number 1 of 1 in its folder (sorted by name; its path is"),
+        ({"SegmentationType": "FRACTIONAL"}, "The DICOM SEG number 1 of 1 in folder 1 of 3 in"),
         ({"FrameOfReferenceUID": "1.2.3"}, "lies in another frame of reference"),
         ({"ReferencedSeriesSequence": []}, "refers to a series that no case"),
         ({"PixelData": b"\x00" * 8}, "is damaged or cut off. Copy it again."),
-        ({}, "number 1 of 1 in its folder"),
+        ({}, "number 1 of 1 in folder 1 of 3 in"),
     ],
 )
 def test_messages_and_results_do_not_show_the_path_of_a_segmentation_that_names_the_patient(
@@ -560,6 +560,20 @@ def test_messages_and_results_do_not_show_the_path_of_a_segmentation_that_names_
     run("import-drawn", cohort.folder, folder, "--json")
     output = capsys.readouterr()
     assert "Annegret" not in output.out + output.err
+
+
+def test_damaged_segmentations_in_a_folder_are_told_by_numbers(cohort, hospital, tmp_path, capsys):
+    path = written(tmp_path / "a.dcm", only_series(hospital / "p2"), LABELS, *map(DicomSegment, ("liver", "tumor")))
+    for name in "ab":
+        folder = tmp_path / "masks" / f"Annegret_{name}"
+        folder.mkdir(parents=True)
+        (folder / "a.dcm").write_bytes(path.read_bytes()[:600])
+    assert run("import-drawn", cohort.folder, tmp_path / "masks", "--json") == 1
+    output = capsys.readouterr()
+    said = " ".join((output.out + output.err).split())
+    for number in (1, 2):
+        assert f"DICOM SEG number 1 of 1 in folder {number} of 2 in the folder that holds all the files" in said
+    assert "Annegret" not in said
 
 
 @pytest.mark.parametrize("axes", [(0, 1, 2), (2, 0, 1), (1, 2, 0)])

@@ -142,7 +142,8 @@ def test_the_path_of_a_damaged_file_that_may_name_the_patient_is_not_shown(tmp_p
         path.write_bytes(content[: content.rindex(cut_in) + 3])
     assert run("create", tmp_path / "co", tmp_path / "in") == 1
     said = capsys.readouterr().err
-    assert f"The DICOM file number 1 of {len(files)} in its folder (sorted by name; its path is not shown" in said
+    place = f"folder 1 of 2 in '{tmp_path / 'in'}' (sorted by name; its path is not shown"
+    assert f"The DICOM file number 1 of {len(files)} in {place}" in said
     assert "is damaged: its header is incomplete. Copy it again." in said
     assert run("create", tmp_path / "co", tmp_path / "in", "--skip-unusable") == 0
     said += capsys.readouterr().err
