@@ -260,6 +260,9 @@ def test_wrong_usage_is_exit_code_2():
 def started(*arguments, **options):
     command = [sys.executable, "-m", "SparseAnnotateLib.command_line", *map(str, arguments), "--json"]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    if "preexec_fn" in options:
+        # Python would keep a compiled module that was cut off by the limit, and no later process could read it.
+        environment["PYTHONDONTWRITEBYTECODE"] = "1"
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment, **options)
 
 

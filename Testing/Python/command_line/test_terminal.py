@@ -247,14 +247,15 @@ def started(*arguments) -> subprocess.Popen:
     )
 
 
-def wait_until_signals_are_caught(number: int) -> None:
+def wait_until_signals_are_caught(process: subprocess.Popen) -> None:
     """Until the process has reached our code: before, Python itself decides what a signal does."""
-    status = Path(f"/proc/{number}/status")
+    status = Path(f"/proc/{process.pid}/status")
     if not status.exists():
         time.sleep(1.0)  # macOS
         return
     both = 1 << (signal.SIGINT - 1) | 1 << (signal.SIGTERM - 1)
     while int(status.read_text().split("SigCgt:")[1].split()[0], 16) & both != both:
+        assert process.poll() is None, process.communicate()[1].decode()
         time.sleep(0.005)
 
 
@@ -263,7 +264,7 @@ def wait_until_signals_are_caught(number: int) -> None:
 @pytest.mark.parametrize("seconds", [0.0, 0.4, 1.2])
 def test_a_signal_while_the_program_starts_is_a_sentence(ball_cohort, number, code, seconds):
     process = started("train", ball_cohort.folder, "--run", f"r{seconds}", "--iterations", 500, "--device", "cpu")
-    wait_until_signals_are_caught(process.pid)
+    wait_until_signals_are_caught(process)
     time.sleep(seconds)
     process.send_signal(number)
     _, error = process.communicate(timeout=600)

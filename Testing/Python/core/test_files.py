@@ -178,7 +178,8 @@ try:
 except FileWriteError as error:
     print(error)
 """
-    said = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
+    # Without -B, Python could keep compiled modules that were cut off by the limit.
+    said = subprocess.run([sys.executable, "-B", "-c", script], capture_output=True, text=True, check=True).stdout
     assert "the disk is full" in said
     assert (tmp_path / "a.bin").read_text() == "old"
     assert [p.name for p in tmp_path.iterdir()] == ["a.bin"]
