@@ -188,7 +188,7 @@ def _applied_to(nodes: OpenedNodes, cohort: Cohort, case: str) -> AppliedSegment
         nodes.notes.append(error.message)
         return None
     if applied is not None and applied.origin.image != cohort.image_fingerprint(case):
-        changes = {case: _("the image has been replaced by another one")}
+        changes = {case: _("the image file has changed since")}
         nodes.notes.append(stale_sentence(_("applied segmentation"), changes, _("It was not opened.")))
         return None
     return applied

@@ -61,7 +61,7 @@ def test_scans_of_several_files_are_labeled_as_cases_are(trained, scans, tmp_pat
     write_image(scans / "b_t1.nii.gz", np.random.default_rng(9).normal(size=SHAPE).astype(np.float32), GEOMETRY)
     capsys.readouterr()
     assert predicted(cohort, scans, tmp_path / "out", *CHANNELS, "--continue") == 1
-    assert "'b': the image has been replaced" in capsys.readouterr().err
+    assert "'b': the image file has changed since" in capsys.readouterr().err
     record = json.loads((tmp_path / "out/made_from/b.nrrd.json").read_text())
     assert list(record["channels"]) == ["FLAIR", "T1"]
 

@@ -241,7 +241,9 @@ def test_it_is_compared_with_the_reference_on_the_command_line(logic, cohort, ap
     assert "Nothing was applied in Slicer" in capsys.readouterr().err
     write_image(cohort.image_path("a"), noisy_image(LABELS, 7), GEOMETRY)
     assert main(["evaluate", str(cohort.folder), "--applied"]) == 1
-    assert "applied segmentation of case 'a' is out of date: the image has been replaced" in capsys.readouterr().err
+    assert (
+        "applied segmentation of case 'a' is out of date: the image file has changed since" in capsys.readouterr().err
+    )
 
 
 def test_corrections_are_in_it(logic, cohort, applied):

@@ -223,7 +223,7 @@ def test_slices_recommended_while_another_module_is_shown_are_gone_to_on_return(
     assert panel.items == []
     panel.widget.enter()
     assert len(panel.items) == 2
-    assert panel.panel.draw.table.chosen() == panel.items[0]
+    panel.until(lambda: panel.panel.draw.table.chosen() == panel.items[0])
 
 
 def test_a_training_may_outlive_the_scene(panel, embedded):

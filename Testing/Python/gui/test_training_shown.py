@@ -120,7 +120,7 @@ def test_next_slices_come_in_addition_to_those_that_are_drawn(drawn, monkeypatch
         return []
 
     monkeypatch.setattr(drawn.logic.panel, "recommend", recommend)
-    monkeypatch.setattr(drawn.panel.session, "start", lambda _text, begin, done: done(begin()))
+    monkeypatch.setattr(drawn.panel.session, "start", lambda _text, begin, done, **_how: done(begin()))
     drawn.ui.budgetKindSelector.setCurrentText(kind)
     drawn.ui.budgetSpinBox.value = amount
     drawn.ui.deviceSelector.setCurrentText("CPU")

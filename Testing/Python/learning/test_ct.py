@@ -76,7 +76,8 @@ def test_planning_shows_which_case_is_read_and_can_be_cancelled(ct_cohort):
     ct_cohort.save_annotation("bare", ct_cohort.annotation("drawn"))
     settings, said = TrainingSettings(**QUICK_TRAINING), []
     plan_run(ct_cohort, None, settings, watch=Watch(lambda progress: said.append(progress.message)))
-    assert said == ["reading 'drawn'", "reading 'bare'"]
+    assert said[-2:] == ["reading 'drawn'", "reading 'bare'"]
+    assert set(said[:-2]) == {"checking the image of 'drawn'", "checking the image of 'bare'"}
     watch = Watch(lambda _progress: watch.cancel())
     with pytest.raises(CancelledError):
         plan_run(ct_cohort, None, settings, watch=watch)
