@@ -190,11 +190,11 @@ class CohortDrawnOn(CohortChannels):
         except BadInputError as error:
             if isinstance(error, _ReplacedError) and self._noted(name) is None:
                 return error.before  # otherwise, nothing would tell the image that is there now from it
-            logging.getLogger(__name__).warning(f"It was not kept which image '{name}' was drawn on. {error}")
+            logging.getLogger(__name__).warning(f"Which image '{name}' was drawn on could not be recorded. {error}")
             return None
 
     def _finding_image_of_corrections(self, name: str) -> Generator[float, None, DrawnOn | None]:
-        """The image that is there now, for the first thing that is said of a case; None for all others."""
+        """The image that is there now, for the first correction of a case on which nothing is drawn; else None."""
         if self._has_knowledge(name):
             return None
         return (yield from self._finding_image_of_drawing(name))

@@ -143,7 +143,7 @@ def test_files_that_only_begin_like_dicom_and_objects_without_a_series_are_no_da
 
 
 def damages_in(folder: Path) -> list[str]:
-    """What is said of the files in a folder that cannot be read."""
+    """The messages about files of a folder that cannot be read."""
     return [error.message for error in readable_headers(dicom_files(folder)[0], Watch())[1].values()]
 
 

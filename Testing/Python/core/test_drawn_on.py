@@ -210,7 +210,7 @@ def test_what_is_drawn_is_saved_when_the_image_cannot_be_read(ball_cohort, caplo
     ball_cohort.image_path("ball_0").rename(ball_cohort.folder / "away.nrrd")
     fewer = replace(annotation, ledger=annotation.ledger.with_state(Plane.CORONAL, 9, SliceState.EMPTY))
     ball_cohort.save_annotation("ball_0", fewer)
-    assert "It was not kept which image 'ball_0' was drawn on" in caplog.text
+    assert "Which image 'ball_0' was drawn on could not be recorded" in caplog.text
     (ball_cohort.folder / "away.nrrd").rename(ball_cohort.image_path("ball_0"))
     assert ball_cohort.annotation("ball_0").ledger.is_decided(Plane.CORONAL, 9)
 
@@ -298,7 +298,7 @@ def test_what_is_saved_while_the_image_is_cut_off_belongs_to_the_image_of_before
     annotation = ball_cohort.annotation("ball_0")
     whole = truncate(ball_cohort, "ball_0")
     ball_cohort.save_annotation("ball_0", annotation)
-    assert "It was not kept which image 'ball_0' was drawn on" in caplog.text
+    assert "Which image 'ball_0' was drawn on could not be recorded" in caplog.text
     ball_cohort.image_path("ball_0").write_bytes(whole)
     assert ball_cohort.image_change("ball_0") is None
 

@@ -701,7 +701,7 @@ def test_a_volume_that_shows_a_frame_is_still_that_of_its_case(mrml, logic, fold
         assert {name: case.volumeNode for name, case in cases.items()} == {"a": first, "b": second, "c": None}
         assert "of the case 'a' now shows the frame" in cases["a"].problem
         assert (cases["b"].problem, cases["b"].drawn) == ("", 3)
-        # It is not opened a second time, and it is said why it is not the case.
+        # It is not opened a second time, and the message gives the reason why it is not the case.
         assert logic.openCase("a") is first
         assert "of the case 'a' now shows the frame" in logic.openingNotes()[0]
         assert scene.opened_case(first).case == "a"

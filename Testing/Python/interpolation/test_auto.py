@@ -438,7 +438,7 @@ def test_what_failed_stays_left_out_while_gaps_are_filled_again_and_nothing_is_m
 
 
 def test_a_source_is_left_out_of_all_only_where_it_takes_part_in_no_group():
-    """Its notes are told where it does."""
+    """Where it takes part in one, its notes are shown."""
     annotation = axial(ball(), [5, 9, 13, 17])
     fills = [replace(filled(annotation), left_out=left) for left in ({"a": "A.", "b": "B."}, {"b": "B."})]
     assert _left_out_of_all(fills) == {"b": "B."}

@@ -216,8 +216,8 @@ def test_what_is_asked_of_slurm_is_in_the_batch_script(slurm, tiny_cohort):
 def test_what_sbatch_says_is_shown_and_nothing_is_left(slurm, tiny_cohort, capsys):
     arguments = ["submit", "train", str(tiny_cohort.folder), "--run", "r", "--slurm-partition", "nowhere", "--json"]
     assert main(arguments) == 1
-    told = json.loads(capsys.readouterr().out)["error"]
-    assert re.search(r"submitted\. sbatch: error: invalid partition specified: nowhere; Batch .* specified\.$", told)
+    error = json.loads(capsys.readouterr().out)["error"]
+    assert re.search(r"submitted\. sbatch: error: invalid partition specified: nowhere; Batch .* specified\.$", error)
     assert list((tiny_cohort.folder / "jobs").glob("[0-9]*")) == []
     with pytest.raises(BadInputError, match="Invalid feature specification"):
         submitted(tiny_cohort, "train", TRAINING, slurm_options={"constraint": "a100"})
