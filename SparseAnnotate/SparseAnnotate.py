@@ -166,11 +166,11 @@ def _qprocessTransport(command: list[str] | None = None):
     return QProcessTransport(command)
 
 
-def _learningTransport():
+def _learningTransport(command: list[str] | None = None):
     from SparseAnnotateLib.client import worker_command
     from SparseAnnotateLib.gui.qprocess_transport import QProcessTransport
 
-    return QProcessTransport(worker_command(in_background=True))
+    return QProcessTransport(command or worker_command(in_background=True))
 
 
 class SparseAnnotateWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shlex
+import sys
 from contextlib import ExitStack
 from pathlib import Path
 from types import SimpleNamespace
@@ -110,6 +112,20 @@ def slurm_cluster(tmp_path_factory):
     cluster = SlurmCluster(tmp_path_factory.mktemp("slurm"))
     yield cluster
     cluster.stop()
+
+
+@pytest.fixture(scope="session")
+def warm_python_there(tmp_path_factory, warm_workers) -> str:
+    """A Python whose workers and jobs need not import anything; see `warm_worker`."""
+    in_jobs = Path(__file__).resolve().parent / "in_jobs"
+    lines = ["#!/bin/sh", f"export PYTHONPATH=$PYTHONPATH:{shlex.quote(str(in_jobs))}"]
+    lines += [f"export {name}={value}" for name, value in warm_workers.for_jobs().items()]
+    worker = shlex.join(warm_workers.worker_command())
+    lines += [f'case "$*" in "-m SparseAnnotateLib.worker") exec {worker};; esac', f'exec {sys.executable} "$@"']
+    path = tmp_path_factory.mktemp("there") / "python"
+    path.write_text("\n".join(lines) + "\n")
+    path.chmod(0o755)
+    return str(path)
 
 
 @pytest.fixture

@@ -114,10 +114,6 @@ def _train(options: argparse.Namespace, watch: Watch) -> Any:
         raise BadInputError(
             _("Leave out '--plan-only' or '--live': a training that goes on until you stop it has no plan.")
         )
-    if options.live and options.on:
-        raise BadInputError(
-            _("Leave out '--live' or '--on': what learns while slices are being drawn must be where they are drawn.")
-        )
     if options.plan_only:
         return answered(options, "plan_training", requests.PlanTrainingRequest(**request), watch)
     return answered(options, "train", requests.TrainRequest(**request, live=options.live), watch)

@@ -84,8 +84,8 @@ class HostsBox:
             if self.use(name):
                 self.session.say(
                     _(
-                        "Models are trained and run on '{host}' now. Learning while you draw, and what needs no model, "
-                        "stay on this computer."
+                        "Models are trained and run on '{host}' now, also while you draw. What needs no model stays on "
+                        "this computer."
                     ).format(host=name)
                     if name
                     else _("Everything is computed on this computer now.")

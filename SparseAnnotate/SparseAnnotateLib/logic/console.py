@@ -167,12 +167,12 @@ class ConsoleLogic(ScriptedLoadableModuleLogic):
         return self.session.host
 
     def useHost(self, name: str, allowCopying: bool = False) -> None:
-        """Train, run, and fill with models on a host that was set up; '' for this computer.
+        """Train (also while drawing), run, and fill with models on a host that was set up; '' for this computer.
 
         `allowCopying`: images and labels of the cohort in `cohortFolder` may be copied there, without names of people
         and without DICOM headers; needed once for each cohort and host.
 
-        Raises BadInputError when the host was not set up, or a call is running.
+        Raises BadInputError when the host was not set up, a call is running, or a model is learning while you draw.
         """
         self._hosts.use(name, allowCopying)
 

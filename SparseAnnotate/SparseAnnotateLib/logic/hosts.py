@@ -11,7 +11,7 @@ from ..core.decathlon import DATASET_FILE
 from ..core.messages import _, counted, joined
 from ..remote.cohort_record import read_record, record_of
 from ..remote.hosts import allow_copying, host_named, known_hosts
-from ..remote.trainings import runs_there
+from ..remote.run_on_host import runs_there
 from .session import Session, Waiting
 
 
@@ -29,6 +29,10 @@ class Hosts:
         """Compute on a host, '' for this computer; see `ConsoleLogic.useHost`."""
         if self._session.jobs.is_busy:
             raise BadInputError(_("Another task is running. Wait until it has finished, or cancel it."))
+        if self._session.learning_jobs.is_busy and name != self._session.host:
+            raise BadInputError(
+                _("A model is learning while you draw. Stop it first; it can be continued on the other computer then.")
+            )
         if name:
             host_named(name)
             if allows_copying:

@@ -48,17 +48,21 @@ class Session:
 
     def __init__(self, new_transport: Callable, new_learning_transport: Callable, later: Callable | None = None):
         self._cohort_folder: Path | None = None
-        self.learning_jobs = WorkerJobs(new_learning_transport, later=later)
         self.host = ""
 
-        def transport():
-            command = self._relay()
-            return new_transport() if command is None else new_transport(command)
+        def through_relay(connect: Callable) -> Callable:
+            def connected():
+                command = self._relay()
+                return connect() if command is None else connect(command)
+
+            return connected
+
+        self.learning_jobs = WorkerJobs(through_relay(new_learning_transport), later=later, command=self._relay)
 
         def wait() -> None:
             slicer.app.processEvents()
 
-        self.jobs = WorkerJobs(transport, while_waiting=wait, later=later, command=self._relay)
+        self.jobs = WorkerJobs(through_relay(new_transport), while_waiting=wait, later=later, command=self._relay)
         self.host_jobs = WorkerJobs(
             lambda: new_transport(hosts_command()), while_waiting=wait, later=later, command=hosts_command
         )
@@ -88,9 +92,10 @@ class Session:
         return self.cohort().runs() if self.has_cohort else []
 
     def use_host(self, name: str) -> None:
-        """Compute on a host that was set up, '' for this computer; ends the worker that was used before."""
+        """Compute on a host that was set up, '' for this computer; ends the workers that were used before."""
         if name != self.host:
             self.jobs.close()
+            self.learning_jobs.close()
             self.host = name
 
     def _relay(self) -> list[str] | None:

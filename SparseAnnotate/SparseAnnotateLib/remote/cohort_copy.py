@@ -113,6 +113,11 @@ class CohortFiles:
         self.hashes.keep()
         own = [path for path in files if path.startswith("runs/") or path in marks]
         inputs = {name: self.inputs(name, watch) for name in needed}
+        for name, of_case in inputs.items():
+            for path in cohort.annotation_files(name):
+                sent = files.get(self.in_state(path))
+                if (sent.sha if sent is not None else None) != of_case.get(str(path)):
+                    raise _keeps_changing(path)  # a result would be taken for that of what is drawn now
         before = {path: self.sha(path) for path in outputs}
         return CohortCopy(files, tuple(absent), tuple(own), marks, inputs, before, originals)
 
@@ -146,11 +151,19 @@ class CohortFiles:
         return sorted(path for path in found if path.is_file() and path.name not in _NOT_OF_RUNS)
 
     def _add_existing(self, paths: Iterable[Path], files: dict[str, Content], absent: list[str], watch: Watch) -> None:
-        for path in paths:
-            if path.is_file():
-                files[self.in_state(path)] = self.hashes.content(path, watch)
-            else:
-                absent.append(self.in_state(path))
+        """Add files that belong together, as they all are at one moment. Raises BadInputError when there is none."""
+        paths = list(paths)
+        for _attempt in range(_ATTEMPTS):
+            found = self._existing(paths, watch)
+            if self._existing(paths, watch) == found:
+                break
+        else:
+            raise _keeps_changing(paths[0])
+        files.update({self.in_state(path): content for path, content in found.items()})
+        absent += [self.in_state(path) for path in paths if path not in found]
+
+    def _existing(self, paths: Iterable[Path], watch: Watch) -> dict[Path, Content]:
+        return {path: self.hashes.content(path, watch) for path in paths if path.is_file()}
 
     def _image(self, name: str, channel: str, watch: Watch) -> tuple[str, Content, str]:
         """Where an image goes, its content, and the fingerprint of the original where the content is another one."""
@@ -171,11 +184,7 @@ class CohortFiles:
             if image_fingerprint(path, memo) == mark:
                 return f"{place}.nrrd", self.hashes.content(plain, watch), mark
             plain.unlink()  # of an image that changed while it was read
-        raise BadInputError(
-            _("The image '{path}' keeps changing while it is read. Try again when it has been written.").format(
-                path=path
-            )
-        )
+        raise _keeps_changing(path)
 
     def _memo(self, name: str, channel: str) -> str:
         """Where `Cohort.image_fingerprint` keeps the fingerprint of an image, as it is named in an area."""
@@ -195,3 +204,9 @@ class CohortFiles:
             return Case(case.name, image, None, further, case.is_4d)
 
         return replace(cohort.file, name="cohort", cases=tuple(neutral(case) for case in cases))
+
+
+def _keeps_changing(path: Path) -> BadInputError:
+    return BadInputError(
+        _("The file '{path}' keeps changing while it is read. Try again when it has been written.").format(path=path)
+    )

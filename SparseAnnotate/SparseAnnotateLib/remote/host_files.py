@@ -166,13 +166,13 @@ class HostFiles:
         """Whether an area is still held: a connection that ends leaves all that it held."""
         return self._connection.is_running and self._held.get(area) == self._connection.starts
 
-    def contents(self, area: str, under: Sequence[str]) -> dict[str, tuple[int, str]]:
-        """The files of an area at or below these paths: {path: (bytes, sha256)}.
+    def contents(self, area: str, under: Sequence[str], without: Sequence[str] = ()) -> dict[str, tuple[int, str]]:
+        """The files of an area at or below these paths, but not below those `without`: {path: (bytes, sha256)}.
 
         Raises WorkerError when the host names anything else: what it says decides where files are written here.
         """
         found: dict[str, tuple[int, str]] = {}
-        for name, (size, sha) in self.ask("contents", area=area, under=list(under)).items():
+        for name, (size, sha) in self.ask("contents", area=area, under=list(under), without=list(without)).items():
             parts = str(name).split("/")
             is_below = any(name == start or str(name).startswith(f"{start}/") for start in under)
             is_plain = not any(part in ("", ".", "..") or "\\" in part or ":" in part for part in parts)

@@ -92,15 +92,22 @@ class Keeper:
             quietly(os.unlink, probe)
         return {"free": shutil.disk_usage(self.root).free, "why": why}
 
-    def contents(self, area, under, report):
-        """The files of an area below these paths (all: ''), as {path: [bytes, sha256]}."""
+    def contents(self, area, under, report, without=(), sizes=None):
+        """The files of an area below these paths (all: ''), as {path: [bytes, sha256]}.
+
+        Those below the paths `without` are left out, and with `sizes` those of another number of bytes.
+        """
         top = self.path(area)
         memo_path = os.path.join(self.root, "index", digest_of(area) + ".json")
         memo, found, changed = read_memo(memo_path), {}, False
         for path in files_below(top, under):
             name = os.path.relpath(path, top).replace(os.sep, "/")
+            if name.startswith(tuple(start + "/" for start in without)):
+                continue
             try:
                 stamp = stamp_of(path)
+                if sizes is not None and stamp[0] not in sizes:
+                    continue
                 known = memo.get(name)
                 if known is None or known[0] != stamp:
                     report(f"reading '{name}'")
@@ -136,7 +143,8 @@ class Keeper:
             elif os.path.isfile(path) and os.path.getsize(path) > sizes[sha]:
                 os.unlink(path)
         missing = set(wanted.values()) - set(arrived)
-        sources = dict(self.shared(area, missing, report) if missing else {}, **arrived)
+        wanted_sizes = {sha: sizes[sha] for sha in missing}
+        sources = dict(self.shared(area, wanted_sizes, report) if missing else {}, **arrived)
         missing -= set(sources)
         staged = {}
         try:
@@ -168,11 +176,11 @@ class Keeper:
         return folder
 
     def shared(self, area, wanted, report):
-        """Where contents are in the areas of the same group: {sha256: path}."""
+        """Where contents, {sha256: bytes}, are in the areas of the same group: {sha256: path}."""
         group = os.path.dirname(area)
         found = {}
         for other in self.areas(group):
-            for name, (_size, sha) in self.contents(other, [""], report).items():
+            for name, (_size, sha) in self.contents(other, [""], report, sizes=set(wanted.values())).items():
                 if sha in wanted:
                     found[sha] = os.path.join(self.path(other), name)
         return found

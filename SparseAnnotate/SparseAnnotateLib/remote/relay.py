@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 import threading
 from collections.abc import Sequence
+from pathlib import Path
 from typing import IO, Any
 
 from .. import client
@@ -18,11 +19,13 @@ from ..core.slicer_python import worker_python
 from .host_connection import HostConnection
 from .host_requests import serve_hosts
 from .hosts import host_named
-from .requests_there import HostSession, answer_there
+from .learning_there import LearningThere, learns_while_drawing
+from .requests_there import HostSession, answer_there, opened
 from .trainings import TrainingThere
-from .where import AS_A_JOB, HERE, WHERE, where
+from .where import AS_A_JOB, HERE, LEARNING_THERE, WHERE, where
 
-_ANSWERED_IMMEDIATELY = ("environment",)
+_ANSWERED_IMMEDIATELY = ("environment", "slice")
+_LOOK_SECONDS = 0.1
 
 
 class Relay:
@@ -44,6 +47,8 @@ class Relay:
         self._session = HostSession(host_named(host), is_allowed)
         self._here = HostConnection(client.worker_command, "", "worker")
         self._leaving = threading.Event()
+        self._at_work = threading.Lock()  # of the cohort's copy there
+        self._learning: dict[Path, LearningThere] = {}
 
     def answer(self, method: str, params: Any, watch: Watch, always_there: bool = False) -> Any:
         """The result of a request, as plain values; files that it names are here.
@@ -54,11 +59,37 @@ class Relay:
         """
         watch.check()
         place = where(method, params)
+        if place == LEARNING_THERE or (place == AS_A_JOB and learns_while_drawing(params)):
+            return self._learned(params, watch)
         if place == AS_A_JOB:
             return TrainingThere(self._session, params, self._leaving.is_set).train(watch)
         if place == HERE and not always_there:
             return self._here.call(method, params, watch)
-        return answer_there(self._session, method, params, watch)
+        learning = self._learning_run(params) if method == "slice" else None
+        if learning is not None:
+            return learning.slice(params, watch)
+        if method == "environment":
+            return answer_there(self._session, method, params, watch)
+        while not self._at_work.acquire(timeout=_LOOK_SECONDS):
+            watch.check()
+        try:
+            return answer_there(self._session, method, params, watch)
+        finally:
+            self._at_work.release()
+
+    def _learned(self, params: Any, watch: Watch) -> Any:
+        learning = LearningThere(self._session, params)
+        self._learning[learning.path] = learning
+        try:
+            return learning.train(watch)
+        finally:
+            self._learning.pop(learning.path, None)
+
+    def _learning_run(self, params: Any) -> LearningThere | None:
+        """The training of the run that a request names, if it is learning now."""
+        if not self._learning:
+            return None
+        return self._learning.get(opened(params).run_folder(str(params.get("run", ""))))
 
     def leave(self) -> None:
         """From now on cancelling a training means that only this process leaves it."""

@@ -28,6 +28,9 @@ _STAGES = (1.0, 8.0, 1.0)  # of a request: copying there, work, copying back
 _NAMED = 5
 _LAST_STEP_SECONDS = 60.0
 
+AFTER_THE_OTHERS = "curves"
+"""A request that no worker answers while it does another one, and that it refuses without its fields."""
+
 
 class CopyingNotAllowedError(BadInputError):
     """The user has not been asked yet whether a cohort may be copied to a host."""
@@ -67,8 +70,8 @@ class HostSession:
         timer.daemon = True
         timer.start()
         with suppress(SparseAnnotateError):
-            # Requests are answered one after another: this one is refused once those before it have ended.
-            worker.call("job_log", {})
+            # Those that wait are answered one after another: this one is refused once those before it have ended.
+            worker.call(AFTER_THE_OTHERS, {})
         timer.cancel()
 
     def job_worker(self, watch: Watch) -> HostConnection:

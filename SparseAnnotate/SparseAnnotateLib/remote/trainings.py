@@ -2,33 +2,26 @@
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import json
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from ..core import CancelledError, RunError, SparseAnnotateError, Watch, WorkerError
-from ..core.case_names import file_stem
-from ..core.cohort_layout import CARD_FILE
 from ..core.errors import BusyError, FileWriteError
 from ..core.messages import _, joined
 from ..core.strict_json import from_plain, to_plain
 from ..runs.job_states import JobState, SubmittedJob
-from ..runs.run_folder import RunFolder
-from .cohort_copy import CohortFiles
-from .cohort_record import RunThere, new_token, read_record, record_of, write_record
-from .host_files import ChangedThereError, content_of
-from .requests_there import HostSession, on_host, opened, send_copy
+from .cohort_record import RunThere
+from .requests_there import HostSession, on_host, opened
+from .run_on_host import RunOnHost
 from .ssh_errors import ConnectionLostError
 from .where import Needs, require_images, training_cases
 
-_TOKEN = "token"
 _ASK_SECONDS = (1.0, 5.0)  # at first, and after a while
 _FIRST_SECONDS = 60.0
 _METRICS_SECONDS = 10.0
@@ -36,7 +29,6 @@ _CHECKPOINT_SECONDS = 600.0
 _SOON_SECONDS = 3.0
 _WAITS = (2.0, 4.0, 8.0, 16.0, 30.0, 60.0)
 _CANCEL_SECONDS = 900.0
-_LARGE_BYTES = 1 << 20
 _LOOK_SECONDS = 0.1
 _OWN_FIELDS = ("cohort", "state", "run", "live")
 
@@ -50,14 +42,10 @@ class TrainingThere:
 
     def __init__(self, session: HostSession, params: Mapping[str, Any], is_leaving: Callable[[], bool]):
         self._session, self._params, self._is_leaving = session, params, is_leaving
-        self._cohort = opened(params)
-        self._files = CohortFiles(self._cohort)
-        self._run = RunFolder(self._cohort.run_folder(str(params.get("run", ""))))
-        self._record = record_of(self._cohort.state_folder)
-        self._remembering = threading.Lock()
+        self._on_host = RunOnHost(session, opened(params), str(params.get("run", "")))
+        self._cohort, self._run = self._on_host.cohort, self._on_host.folder
         self._wants_cancel = threading.Event()
         self._has_ended = threading.Event()
-        self._area = f"cohorts/{self._record.identity}/training-{file_stem(self._run.name)}"
 
     @property
     def _host(self) -> str:
@@ -68,8 +56,7 @@ class TrainingThere:
 
         Raises CopyingNotAllowedError, RunError, WorkerError, CancelledError and what the training itself raises.
         """
-        known = self._known()
-        if not known.token or known.host != self._host or known.is_brought_back:
+        if not self._on_host.is_left_there:
             self._run.require_unfinished()
         threading.Thread(target=self._await_cancel, args=(watch,), daemon=True).start()
         try:
@@ -78,7 +65,7 @@ class TrainingThere:
             self._has_ended.set()
 
     def _trained(self, watch: Watch) -> dict[str, Any]:
-        if self._known().cancel_wanted:
+        if self._on_host.known.cancel_wanted:
             self._wants_cancel.set()
         job = self._found(watch)
         if job is None:
@@ -87,8 +74,8 @@ class TrainingThere:
             self._remember_cancel(False)
             job = self._submitted(watch)
         state = self._followed(job, watch)
-        with self._saying_what_is_kept():
-            self._bring_back(watch if not watch.is_cancelled else Watch(), everything=True, is_ended=True)
+        with self._on_host.saying_what_is_kept():
+            self._on_host.bring_back(watch if not watch.is_cancelled else Watch(), everything=True, is_ended=True)
         if self._wants_cancel.is_set():
             self._forget_cancel()
         if state.state == "cancelled" or watch.is_cancelled:
@@ -101,10 +88,8 @@ class TrainingThere:
                 )
             )
         card = self._run.card()
-        with self._saying_what_is_kept():
-            self._remember(lambda known: replace(known, is_brought_back=True))
-        with suppress(SparseAnnotateError):
-            self._session.files.ask("brought_back", area=self._area)
+        with self._on_host.saying_what_is_kept():
+            self._on_host.note_brought_back()
         return {"run": self._run.name, **to_plain(card)}
 
     def _await_cancel(self, watch: Watch) -> None:
@@ -118,9 +103,9 @@ class TrainingThere:
                 return
 
     def _remember_cancel(self, is_wanted: bool) -> None:
-        known = self._record.runs.get(self._run.name)
+        known = self._on_host.remembered
         if known is not None and known.host == self._host and known.cancel_wanted != is_wanted:
-            self._remember(lambda run: replace(run, cancel_wanted=is_wanted))
+            self._on_host.remember(lambda run: replace(run, cancel_wanted=is_wanted))
 
     def _forget_cancel(self) -> None:
         with suppress(BusyError):  # it is of no use for a job that has ended, and a new one forgets it
@@ -130,29 +115,13 @@ class TrainingThere:
 
     def _found(self, watch: Watch) -> str | None:
         """The job that trains the run, or has trained it and was not brought back; None when there is none."""
-        known = self._record.runs.get(self._run.name)
-        if known is not None and known.host != self._host and not known.is_brought_back:
-            raise RunError(
-                _(
-                    "The run '{run}' is being trained on the host '{host}'. Compute on this host to reconnect to it, "
-                    "or choose another name."
-                ).format(run=self._run.name, host=known.host)
-            )
-        token = self._session.files.ask("read", watch, area=self._area, name=_TOKEN)
-        if token is None:
+        if not self._on_host.require_ours(watch):
             return None
-        if known is None or base64.b64decode(token).decode() != known.token:
-            raise RunError(
-                _("Another copy of this cohort trains a run '{run}' on the host '{host}'. Choose another name.").format(
-                    run=self._run.name, host=self._host
-                )
-            )
-        if known.is_brought_back:
-            return None  # what is there was here; it is another training now
         states = [state for state in self._states(watch) if state.what == "train" and state.run == self._run.name]
         if not states or not (states[-1].is_live or states[-1].state == "finished"):
             return None
         chosen = self._choice()
+        known = self._on_host.known
         is_other = bool(chosen and known.choice and chosen != known.choice)
         if is_other or not (self._run.path.is_dir() or self._is_same(known, watch)):
             raise RunError(
@@ -171,7 +140,7 @@ class TrainingThere:
 
     def _inputs(self, watch: Watch) -> str:
         """A fingerprint of what the training is made from."""
-        found = {case: self._files.inputs(case, watch) for case in training_cases(self._params, self._cohort)}
+        found = {case: self._on_host.files.inputs(case, watch) for case in training_cases(self._params, self._cohort)}
         return hashlib.sha256(json.dumps(found, sort_keys=True).encode()).hexdigest()
 
     def _is_same(self, known: RunThere, watch: Watch) -> bool:
@@ -181,50 +150,24 @@ class TrainingThere:
         """Copy what the training needs, and submit it; returns the job."""
         cases = training_cases(self._params, self._cohort)
         require_images("train", self._params, self._cohort, cases, watch.quiet())
-        self._session.identity(self._files, cases)
-        known = self._record.runs.get(self._run.name)
-        if known is not None and (known.host != self._host or known.is_brought_back):
-            known = None
-        if known is not None and not self._run.path.is_dir() and not self._is_same(known, watch):
-            known = None  # the run was deleted here
-        run_files = self._files.run_files(self._run.name, watch)
-        sent = {name: content.sha for name, content in run_files.items()}
-        is_there = known is not None and sent == known.files
-        started = RunThere(
-            self._host,
-            known.token if known is not None else new_token(),
-            sent,
-            choice=self._choice() or (known.choice if known is not None else ""),
-            inputs=self._inputs(watch),
-        )
-        # Where it is there already, it may be newer.
-        further = {**({} if is_there else run_files), _TOKEN: content_of(started.token.encode())}
-        self._session.files.hold(self._area, watch)
-        before = self._record.runs.get(self._run.name)
-        try:
-            needs = Needs(cases, with_fills=True, is_whole=False)
-            # First, so that the token there is always known here.
-            self._remember(lambda _known: started)
-            try:
-                if known is None:
-                    left = [self._files.in_state(self._run.path), "jobs", "brought-back"]
-                    self._session.files.ask("empty", area=self._area, names=left)
-                send_copy(self._session, self._files, self._area, needs, watch.stage((1.0, 20.0), 0), further)
-            except BaseException:
-                self._remember(lambda _known: before)
-                raise
-            request = {name: value for name, value in self._params.items() if name not in ("cohort", "state", "live")}
-            asked = {"cohort": self._session.files.path(self._area), "what": "train", "request": request}
+        self._session.identity(self._on_host.files, cases)
+        needs = Needs(cases, with_fills=True, is_whole=False)
+        request = {name: value for name, value in self._params.items() if name not in ("cohort", "state", "live")}
+        asked = {"cohort": self._session.files.path(self._on_host.area), "what": "train", "request": request}
+
+        def is_same(known: RunThere) -> bool:
+            return self._is_same(known, watch)
+
+        choice, inputs = self._choice(), self._inputs(watch)
+        with self._on_host.held(watch):
+            self._on_host.begin(needs, watch.stage((1.0, 20.0), 0), is_same, choice, inputs)
             answer = self._ask("submit", {**asked, **self._session.host.submission}, watch)
-            job: SubmittedJob = from_plain(answer, SubmittedJob, _("the answer of the host"))
-        finally:
-            with suppress(SparseAnnotateError):
-                self._session.files.release(self._area)
-        watch.step(0.0, self._on_host(job.message or _("submitted")))
+        job: SubmittedJob = from_plain(answer, SubmittedJob, _("the answer of the host"))
+        watch.step(0.0, self._told(job.message or _("submitted")))
         return job.id
 
     def _states(self, watch: Watch | None, *ids: str) -> list[JobState]:
-        params = {"cohort": self._session.files.path(self._area), "ids": list(ids)}
+        params = {"cohort": self._session.files.path(self._on_host.area), "ids": list(ids)}
         found: list[JobState] = from_plain(
             self._ask("jobs", params, watch), list[JobState], _("the answer of the host")
         )
@@ -258,7 +201,7 @@ class TrainingThere:
                     fetched = now
                     everything = now - checkpointed > _CHECKPOINT_SECONDS
                     with suppress(CancelledError, BusyError):  # another process changes the folder here: the next time
-                        self._bring_back(watch.quiet() if not is_cancelling else Watch(), everything)
+                        self._on_host.bring_back(watch.quiet() if not is_cancelling else Watch(), everything)
                         checkpointed = now if everything else checkpointed
             except ConnectionLostError as error:
                 if is_cancelling or self._wants_cancel.is_set() or not error.may_return:
@@ -293,7 +236,7 @@ class TrainingThere:
         with suppress(CancelledError):
             watch.step(last, _("cancelling on '{host}'").format(host=self._host))
         try:
-            self._ask("cancel_jobs", {"cohort": self._session.files.path(self._area), "ids": [job]}, None)
+            self._ask("cancel_jobs", {"cohort": self._session.files.path(self._on_host.area), "ids": [job]}, None)
         except WorkerError as error:
             raise self._still_there(error) from error
         self._forget_cancel()
@@ -302,10 +245,10 @@ class TrainingThere:
 
     def _progress(self, state: JobState) -> str:
         if state.state == "waiting":
-            return self._on_host(_("waiting in Slurm's queue") if state.engine == "slurm" else _("waiting to start"))
-        return self._on_host(state.progress or _("starting"))
+            return self._told(_("waiting in Slurm's queue") if state.engine == "slurm" else _("waiting to start"))
+        return self._told(state.progress or _("starting"))
 
-    def _on_host(self, text: str) -> str:
+    def _told(self, text: str) -> str:
         return _("on '{host}': {progress}").format(host=self._host, progress=text)
 
     def _wait_to_reconnect(self, error: ConnectionLostError, failures: int, last: float, watch: Watch) -> None:
@@ -329,17 +272,6 @@ class TrainingThere:
             )
         return WorkerError(joined(" ", [error.message, remark.format(run=self._run.name)]))
 
-    @contextmanager
-    def _saying_what_is_kept(self) -> Iterator[None]:
-        """Says in errors of the folder here that nothing is lost."""
-        try:
-            yield
-        except (FileWriteError, BusyError) as error:
-            remark = _(
-                "The run '{run}' is kept on the host '{host}'. Train it again under the same name to copy it here."
-            ).format(run=self._run.name, host=self._host)
-            raise type(error)(joined(" ", [error.message, remark])) from error
-
     def _leave_if_asked(self) -> None:
         if self._is_leaving() and not self._wants_cancel.is_set():
             raise CancelledError(
@@ -353,94 +285,6 @@ class TrainingThere:
         until = time.monotonic() + seconds
         while time.monotonic() < until and not (watch is not None and watch.is_cancelled):
             time.sleep(0.1)
-
-    # --- bringing back --------------------------------------------------------------------------------------------
-
-    def _bring_back(self, watch: Watch, everything: bool, is_ended: bool = False) -> None:
-        """Bring new files of the run here; without `everything` only small ones.
-
-        Raises RunError when the run has been changed here, too; WorkerError when a file of a training that `is_ended`
-        changes there meanwhile.
-        """
-        folder = self._files.in_state(self._run.path)
-        now = self._session.files.contents(self._area, [folder])
-        arrived = self._known().arriving
-        # What arrived when a copy ended in the middle, and is no longer there, is to be removed here, too.
-        left = {name: sha for name, sha in arrived.items() if name not in now and self._files.sha(name) == sha}
-        known = {**self._known().files, **left}
-        new = {}
-        for name, (size, sha) in now.items():
-            place = self._cohort.state_folder / name
-            own = self._files.hashes.content(place).sha if place.is_file() else None
-            # A card without the weights, which are large, would say that the run has finished here.
-            if own == sha or (not everything and (size > _LARGE_BYTES or name.endswith(f"/{CARD_FILE}"))):
-                continue
-            if own is not None and own == arrived.get(name):
-                known = {**known, name: own}
-            if own is not None and own != known.get(name):
-                raise RunError(
-                    _(
-                        "The run '{run}' was changed on this computer while it was trained on the host '{host}', so it "
-                        "was not copied back ('{file}' differs). Train again under another name."
-                    ).format(run=self._run.name, host=self._host, file=name)
-                )
-            new[name] = (size, sha)
-        # Not to be lost when the copy ends in the middle: what is there is then known to be from the host.
-        arriving = {name: str(sha) for name, (_size, sha) in new.items()}
-        self._remember(lambda run: replace(run, files=known, arriving=arriving))
-        if everything:
-            self._forget_removed(set(now), known)
-        cards = {name for name in new if name.endswith(f"/{CARD_FILE}")}
-        own_card = self._files.in_state(self._run.card_path)
-        # Cards last: with them, a model and a run are finished.
-        for names in (sorted(new.keys() - cards), sorted(cards - {own_card}), sorted(cards & {own_card})):
-            wanted = {name: new[name] for name in names}
-            if wanted:
-                self._session.files.fetch_parts(self._area, wanted, self._files.parts, watch)
-                targets = {name: self._cohort.state_folder / name for name in names}
-                try:
-                    self._session.files.put_in_place(wanted, targets, self._files.parts)
-                except ChangedThereError:
-                    # It grows while it is trained: the next time.
-                    if is_ended:
-                        raise
-        placed = {name: sha for name, sha in arriving.items() if self._files.sha(name) == sha}
-        self._remember(lambda run: replace(run, files={**run.files, **placed}, arriving={}))
-        self._files.hashes.keep()
-
-    def _forget_removed(self, there: set[str], known: Mapping[str, str]) -> None:
-        """Remove files here that came from the host and are no longer there; those that were changed here stay."""
-        for name in sorted(known.keys() - there):
-            place = self._cohort.state_folder / name
-            if place.is_file() and self._files.hashes.content(place).sha == known[name]:
-                place.unlink()
-                for folder in place.parents:
-                    if folder == self._run.path:
-                        break
-                    with suppress(OSError):
-                        folder.rmdir()
-        gone = known.keys() - there
-        self._remember(lambda run: replace(run, files={n: s for n, s in run.files.items() if n not in gone}))
-
-    def _known(self) -> RunThere:
-        return self._record.runs.get(self._run.name) or RunThere(self._host, "")
-
-    def _remember(self, change: Callable[[RunThere], RunThere | None]) -> None:
-        """Change what the cohort's folder remembers of the run; None: nothing."""
-        with self._remembering, self._cohort.locked("remembering a run on a host"):
-            self._record = record_of(self._cohort.state_folder)
-            self._record = self._record.with_run(self._run.name, change(self._known()))
-            write_record(self._cohort.state_folder, self._record)
-
-
-def runs_there(state_folder: Path) -> dict[str, str]:
-    """The runs of a cohort that are trained on a host and have not been brought back: run to host.
-
-    Raises BadInputError when the cohort's record is damaged.
-    """
-    record = read_record(state_folder)
-    known = record.runs.items() if record is not None else ()
-    return {name: run.host for name, run in known if not run.is_brought_back}
 
 
 def _figures(state: JobState) -> dict[str, float]:

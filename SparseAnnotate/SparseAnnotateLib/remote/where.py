@@ -12,7 +12,7 @@ from ..runs.presets import DEFAULT_PRESET, PRESETS
 from ..runs.run_folder import RunFolder
 from ..selection import FEATURES, STRATEGIES, FeatureSettings, SelectionSettings
 
-HERE, THERE, AS_A_JOB = "here", "there", "as a job there"
+HERE, THERE, AS_A_JOB, LEARNING_THERE = "here", "there", "as a job there", "learning there"
 Params = Mapping[str, Any]
 
 
@@ -29,9 +29,9 @@ def _with_models(params: Params) -> str:
     return THERE if params.get("run") or params.get("method") == "propagation" else HERE
 
 
-def _unless_live(params: Params) -> str:
-    # It learns from each slice as soon as it is drawn here.
-    return HERE if params.get("live") else AS_A_JOB
+def _as_it_learns(params: Params) -> str:
+    # What learns from each slice as soon as it is drawn is asked for others all the time.
+    return LEARNING_THERE if params.get("live") else AS_A_JOB
 
 
 WHERE: dict[str, str | Callable[[Params], str]] = {
@@ -48,7 +48,7 @@ WHERE: dict[str, str | Callable[[Params], str]] = {
     "fill": _with_models,
     "correct": HERE,
     "plan_training": THERE,
-    "train": _unless_live,
+    "train": _as_it_learns,
     "curves": HERE,
     "slice": THERE,
     "predict": THERE,
@@ -73,7 +73,10 @@ WHERE: dict[str, str | Callable[[Params], str]] = {
 
 
 def where(method: str, params: Any) -> str:
-    """HERE, THERE or AS_A_JOB; a request that cannot be read is left to the worker here, which says what is wrong."""
+    """HERE, THERE, AS_A_JOB or LEARNING_THERE.
+
+    A request that cannot be read is left to the worker here, which says what is wrong.
+    """
     found = WHERE.get(method, HERE)
     return found if isinstance(found, str) else found(params if isinstance(params, dict) else {})
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from ..core.errors import BadInputError
+from ..core.errors import BadInputError, RunError
 from ..core.messages import _
 from .presets import NEVER
 from .settings import TrainingSettings
@@ -64,3 +64,8 @@ def live_settings(settings: TrainingSettings) -> TrainingSettings:
         patience=NEVER,
         checkpoint_every=_CHECKPOINT_EVERY,
     )
+
+
+def not_learned_yet(run_name: str) -> RunError:
+    """What to raise when a run is asked that has only just begun to learn."""
+    return RunError(_("The run '{run}' has not learned anything yet. Ask again in a few seconds.").format(run=run_name))

@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from ..core import DEFAULT_DEVICE, BadInputError, Cohort, Plane, RunError, VolumeGeometry, Watch
+from ..core import DEFAULT_DEVICE, BadInputError, Cohort, Plane, VolumeGeometry, Watch
 from ..core.images import write_image
 from ..core.messages import _, counted
 from ..core.structure_values import class_values, names_as_facts
 from ..runs.ct_scale import CtScale
 from ..runs.drawing_record import DrawingRecord, LiveQuality
-from ..runs.live_settings import LIVE_RECIPES
+from ..runs.live_settings import LIVE_RECIPES, not_learned_yet
 from ..runs.run_folder import RunFolder
 from .packages import require_packages
 
@@ -141,9 +141,7 @@ def _found_model(cohort: Cohort, request: SliceRequest) -> _FoundModel:
     if live is not None:
         now = live.now()
         if now is None:
-            raise RunError(
-                _("The run '{run}' has not learned anything yet. Ask again in a few seconds.").format(run=run.name)
-            )
+            raise not_learned_yet(run.name)
         plan = now.plan
         return _FoundModel(
             now.model,

@@ -9,6 +9,7 @@ import pytest
 
 from SparseAnnotateLib.remote.cohort_record import RunThere, record_of, write_record
 from SparseAnnotateLib.remote.hosts import Host, host_named, keep_host, known_hosts
+from SparseAnnotateLib.runs.run_folder import RunFolder
 from ssh_server import SshServer, needs_ssh_server
 from system_needs import needs_slicer
 
@@ -103,6 +104,48 @@ def test_a_host_is_checked_and_cleaned_from_the_panel(hosts, panel, tmp_path, mo
         panel.until(lambda: panel.ui.cleanHostButton.enabled)
         assert "MB were freed on 'gpu'" in panel.ui.hostLabel.text
     finally:
+        server.stop()
+
+
+@needs_ssh_server
+def test_what_is_drawn_in_the_panel_is_learned_from_on_a_host(hosts, panel, warm_python_there, tmp_path, monkeypatch):
+    from SparseAnnotateLib.core import BadInputError
+    from SparseAnnotateLib.gui import learning_mode
+
+    monkeypatch.setattr(learning_mode, "_FEWEST_STEPS", 3)
+    keep_host(replace(host_named("gpu"), python=warm_python_there))
+
+    (tmp_path / "ssh").mkdir()
+    server = SshServer(tmp_path / "ssh")
+    monkeypatch.setenv("SPARSE_ANNOTATE_SSH_CONFIG", str(server.config))
+    server.start()
+    ui = panel.ui
+    try:
+        volume = panel.add_ball()
+        panel.recommend()
+        panel.add_segment(volume)
+        panel.logic.useHost("gpu", allowCopying=True)
+        panel.paint(panel.panel.draw.table.chosen().index)
+        ui.drawnButton.click()
+        ui.learnCheckBox.checked = True
+        panel.until(lambda: "on 'gpu': learning from 1 drawn slice" in ui.learningLabel.text)
+        panel.until(lambda: not ui.offerFrame.isHidden())
+        item = panel.panel.draw.table.chosen()
+        assert ui.offerLabel.text.startswith(f"The model suggests a drawing for axial slice {item.index}.")
+        with pytest.raises(BadInputError, match="A model is learning while you draw. Stop it first"):
+            panel.logic.useHost("")
+        panel.paint(item.index)
+        ui.drawnButton.click()
+        panel.until(lambda: "on 'gpu': learning from 2 drawn slices" in ui.learningLabel.text)
+        ui.learnCheckBox.checked = False
+        panel.until(lambda: not panel.logic.panel.is_learning)
+        panel.idle()
+        assert "'live 1' has stopped learning" in panel.message
+        assert panel.logic.panel.hosts.runs_there() == {}
+        assert RunFolder(panel.logic.cohort().run_folder("live 1")).card().slices == 2
+        panel.logic.useHost("")
+    finally:
+        panel.logic.session.learning_jobs.close()
         server.stop()
 
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import shlex
 import sys
-from pathlib import Path
 
 import pytest
 
@@ -41,20 +39,6 @@ def host(server, tmp_path) -> Host:
 def folder_there(tmp_path_factory):
     """A folder there that several tests share, so that the library is sent once."""
     return tmp_path_factory.mktemp("there")
-
-
-@pytest.fixture(scope="session")
-def warm_python_there(tmp_path_factory, warm_workers) -> str:
-    """A Python whose workers and jobs need not import anything; see `warm_worker`."""
-    in_jobs = Path(__file__).resolve().parents[1] / "in_jobs"
-    lines = ["#!/bin/sh", f"export PYTHONPATH=$PYTHONPATH:{shlex.quote(str(in_jobs))}"]
-    lines += [f"export {name}={value}" for name, value in warm_workers.for_jobs().items()]
-    worker = shlex.join(warm_workers.worker_command())
-    lines += [f'case "$*" in "-m SparseAnnotateLib.worker") exec {worker};; esac', f'exec {sys.executable} "$@"']
-    path = tmp_path_factory.mktemp("there") / "python"
-    path.write_text("\n".join(lines) + "\n")
-    path.chmod(0o755)
-    return str(path)
 
 
 @pytest.fixture

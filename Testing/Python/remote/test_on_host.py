@@ -63,7 +63,7 @@ def test_a_source_that_is_not_what_it_was_is_sent_again(tmp_path, monkeypatch):
     keeper = keeper_in(tmp_path / "there")
     placed(keeper, {"a": b"a" * 1000})
     wrong = {"a": [1000, sha(b"b" * 1000)]}  # as from a memo that was written before the file changed
-    monkeypatch.setattr(keeper, "contents", lambda area, under, report: wrong)
+    monkeypatch.setattr(keeper, "contents", lambda area, under, report, **_how: wrong)
     answer = keeper.place(AREA, {"b": [1000, sha(b"b" * 1000)]}, [], [], quiet)
     assert answer == {"missing": [sha(b"b" * 1000)], "placed": 0}
     assert not (tmp_path / "there" / AREA / "b").exists()

@@ -26,7 +26,7 @@ from SparseAnnotateLib.remote.plain_images import is_plain
 from SparseAnnotateLib.remote.relay import Relay, relay_command
 from SparseAnnotateLib.remote.requests_there import CopyingNotAllowedError, HostSession, TextHere, answer_there
 from SparseAnnotateLib.remote.ssh_errors import ConnectionLostError
-from SparseAnnotateLib.remote.where import AS_A_JOB, HERE, THERE, WHERE, require_images, where
+from SparseAnnotateLib.remote.where import AS_A_JOB, HERE, LEARNING_THERE, THERE, WHERE, require_images, where
 from SparseAnnotateLib.worker.requests import METHODS
 from ssh_server import needs_ssh_server
 
@@ -60,7 +60,7 @@ def recommending(cohort: Cohort, **more) -> dict:
 def test_every_request_has_its_place():
     assert set(WHERE) == set(METHODS)
     assert where("train", {"cohort": "c", "run": "r"}) == AS_A_JOB
-    assert where("train", {"cohort": "c", "run": "r", "live": True}) == HERE
+    assert where("train", {"cohort": "c", "run": "r", "live": True}) == LEARNING_THERE
     assert where("fill", {"cohort": "c"}) == HERE
     assert where("fill", {"cohort": "c", "run": "first"}) == THERE
     assert where("recommend", {"strategy": "fixed_interval"}) == HERE

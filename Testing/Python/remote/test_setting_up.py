@@ -154,8 +154,6 @@ def test_commands_work_on_a_host(shared_host, tiny_cohort, capsys):
 
 
 def test_what_cannot_be_done_on_a_host_is_refused(tiny_cohort, tmp_path, capsys):
-    assert main(["train", str(tiny_cohort.folder), "--run", "x", "--live", "--on", "gpu"]) == 1
-    assert "'--live' or '--on'" in capsys.readouterr().err
     assert main(["predict", "--run", "x", "-i", str(tmp_path), "-o", str(tmp_path / "o"), "--allow-copying"]) == 1
     assert "'--allow-copying' is only for '--on HOST'" in capsys.readouterr().err
 

@@ -30,8 +30,9 @@ from SparseAnnotateLib.remote.cohort_record import RunThere, read_record, record
 from SparseAnnotateLib.remote.host_files import HostFiles
 from SparseAnnotateLib.remote.hosts import keep_host
 from SparseAnnotateLib.remote.relay import Relay
+from SparseAnnotateLib.remote.run_on_host import runs_there
 from SparseAnnotateLib.remote.ssh_errors import ConnectionLostError
-from SparseAnnotateLib.remote.trainings import TrainingThere, runs_there
+from SparseAnnotateLib.remote.trainings import TrainingThere
 from SparseAnnotateLib.runs.job_states import JobState
 from SparseAnnotateLib.runs.run_folder import RunFolder
 from SparseAnnotateLib.worker.requests import PredictRequest, predict
@@ -155,16 +156,16 @@ def test_a_training_outlives_the_connection_and_this_computer(server, shared_hos
 
 def test_a_run_that_was_changed_here_meanwhile_is_not_overwritten(relay, shared_host, tiny_cohort):
     training = TrainingThere(relay._session, request(tiny_cohort, "twice"), lambda: False)
-    relay._session.identity(training._files, ["a"])
+    relay._session.identity(training._on_host.files, ["a"])
     relay._session.files.facts()
-    area = Path(shared_host.folder) / training._area / "runs" / "twice"
+    area = Path(shared_host.folder) / training._on_host.area / "runs" / "twice"
     area.mkdir(parents=True)
     (area / "plan.json").write_text("{}")
     here = tiny_cohort.run_folder("twice") / "plan.json"
     here.parent.mkdir(parents=True)
     here.write_text(json.dumps({"changed": "here"}))
     with pytest.raises(RunError, match="was changed on this computer while it was trained on the host 'gpu'"):
-        training._bring_back(Watch(), everything=True)
+        training._on_host.bring_back(Watch(), everything=True)
     assert json.loads(here.read_text()) == {"changed": "here"}
 
 
@@ -185,9 +186,9 @@ def test_the_record_of_a_cohort_is_kept_once(tiny_cohort):
 def started(relay, shared_host, cohort: Cohort, run: str) -> tuple[TrainingThere, Path]:
     """A training whose job is not real, and the folder of its run there."""
     training = TrainingThere(relay._session, request(cohort, run), lambda: False)
-    relay._session.identity(training._files, ["a"])
+    relay._session.identity(training._on_host.files, ["a"])
     relay._session.files.facts()
-    folder = Path(shared_host.folder) / training._area / "runs" / run
+    folder = Path(shared_host.folder) / training._on_host.area / "runs" / run
     (folder / "3d").mkdir(parents=True)
     (folder / "plan.json").write_text("{}")
     (folder / "metrics.jsonl").write_text("1\n")
@@ -196,7 +197,7 @@ def started(relay, shared_host, cohort: Cohort, run: str) -> tuple[TrainingThere
 
 def test_files_that_grow_while_they_are_copied_do_not_end_a_training(relay, shared_host, tiny_cohort, monkeypatch):
     training, folder = started(relay, shared_host, tiny_cohort, "growing")
-    training._bring_back(Watch(), everything=False)
+    training._on_host.bring_back(Watch(), everything=False)
     contents = HostFiles.contents
 
     def growing(self, *rest):
@@ -208,7 +209,7 @@ def test_files_that_grow_while_they_are_copied_do_not_end_a_training(relay, shar
     monkeypatch.setattr(HostFiles, "contents", growing)
     for size in (3 << 20, 2 << 20, 1):
         (folder / "3d" / "checkpoint.safetensors").write_bytes(os.urandom(size))
-        training._bring_back(Watch(), everything=True)
+        training._on_host.bring_back(Watch(), everything=True)
     monkeypatch.setattr(HostFiles, "contents", contents)
     # Neither does a copy that ends between two files.
     (folder / "plan.json").write_text("{ }")
@@ -216,11 +217,11 @@ def test_files_that_grow_while_they_are_copied_do_not_end_a_training(relay, shar
     put = HostFiles.put_in_place
     monkeypatch.setattr(HostFiles, "put_in_place", lambda self, *rest: (put(self, *rest), 1 / 0))
     with pytest.raises(ZeroDivisionError):
-        training._bring_back(Watch(), everything=True)
+        training._on_host.bring_back(Watch(), everything=True)
     monkeypatch.setattr(HostFiles, "put_in_place", put)
     (folder / "plan.json").write_text("{  }")
     (folder / "3d" / "labels.npy").unlink()
-    training._bring_back(Watch(), everything=True, is_ended=True)
+    training._on_host.bring_back(Watch(), everything=True, is_ended=True)
     assert not (tiny_cohort.run_folder("growing") / "3d" / "labels.npy").exists()
     for name in ("plan.json", "metrics.jsonl", "3d/checkpoint.safetensors"):
         assert (tiny_cohort.run_folder("growing") / name).read_bytes() == (folder / name).read_bytes()
@@ -231,7 +232,7 @@ def test_files_of_a_run_with_the_same_content_all_come_back(relay, shared_host, 
     for name in ("a", "b", "c"):
         (folder / name).mkdir()
         (folder / name / "labels.npy").write_bytes(b"the same")
-    training._bring_back(Watch(), everything=True)
+    training._on_host.bring_back(Watch(), everything=True)
     for name in ("a", "b", "c"):
         assert (tiny_cohort.run_folder("twins") / name / "labels.npy").read_bytes() == b"the same"
 
@@ -242,20 +243,20 @@ def test_a_run_is_not_finished_here_before_its_weights_are_here(relay, shared_ho
     for card in (folder / "card.json", folder / "3d" / "card.json"):
         card.write_text("{}")
     here = tiny_cohort.run_folder("finishing")
-    training._bring_back(Watch(), everything=False)
+    training._on_host.bring_back(Watch(), everything=False)
     assert {path.name for path in here.rglob("*") if path.is_file()} == {"plan.json", "metrics.jsonl"}
     with monkeypatch.context() as full:
         full.setattr(HostFiles, "_fetch_batch", lambda *_rest: 1 / 0)
         with pytest.raises(ZeroDivisionError):
-            training._bring_back(Watch(), everything=True)
+            training._on_host.bring_back(Watch(), everything=True)
     assert not list(here.rglob("card.json"))
-    training._bring_back(Watch(), everything=True)
+    training._on_host.bring_back(Watch(), everything=True)
     assert len(list(here.rglob("card.json"))) == 2
     # What stopped between the last file and the note that all are here is finished by the next time.
     training._found, training._submitted = lambda watch: None, None
     with pytest.raises(RunError, match="has finished already"):
         training.train(Watch())
-    training._remember(lambda known: replace(known, token="t"))
+    training._on_host.remember(lambda known: replace(known, token="t"))
     training._found = lambda watch: "1"
     training._states = lambda watch, *ids: [JobState("1", "train", "finishing", "local", "finished")]
     monkeypatch.setattr(RunFolder, "card", lambda self: {})
@@ -298,7 +299,7 @@ def test_a_cohort_folder_that_is_busy_here_ends_no_training_and_loses_no_run(
     states = iter([state, state, replace(state, state="finished")])
     training._found = lambda watch: "1"
     training._states = lambda watch, *ids: [next(states)]
-    here, remember, tried = tiny_cohort.run_folder("busy") / "plan.json", training._remember, []
+    here, remember, tried = tiny_cohort.run_folder("busy") / "plan.json", training._on_host.remember, []
 
     def busy_at(*numbers):
         def busy(change):
@@ -308,7 +309,7 @@ def test_a_cohort_folder_that_is_busy_here_ends_no_training_and_loses_no_run(
             remember(change)
 
         tried.clear()
-        training._remember = busy
+        training._on_host.remember = busy
 
     busy_at(1)  # the first copy; the second one is made
     with suppress(RunError):  # the run has no card
@@ -331,7 +332,7 @@ def test_a_cohort_folder_that_is_busy_here_ends_no_training_and_loses_no_run(
 def test_cancelling_is_not_forgotten_when_the_host_is_not_told_in_time(relay, shared_host, tiny_cohort, is_reached):
     run = f"cancelled {is_reached}"
     training, _folder = started(relay, shared_host, tiny_cohort, run)
-    training._remember(lambda known: replace(known, token="t"))
+    training._on_host.remember(lambda known: replace(known, token="t"))
     live = JobState("1", "train", run, "local", "running")
     asked, watch = [], Watch()
 
@@ -370,12 +371,12 @@ def test_a_run_that_was_deleted_here_is_trained_anew_and_another_one_is_not_take
     monkeypatch.setattr(TrainingThere, "_ask", lambda *rest: {"id": "2", "engine": "local", "cluster_ids": []})
     (folder.parents[1] / "token").write_text("t")
     known = RunThere("gpu", "t", choice=training._choice(), inputs=training._inputs(Watch()))
-    training._remember(lambda _known: known)
+    training._on_host.remember(lambda _known: known)
     assert training._found(Watch()) == "1"
     other = TrainingThere(relay._session, request(tiny_cohort, "again", iterations=30), lambda: False)
     with pytest.raises(RunError, match="with other settings, cases or drawn slices"):
         other._found(Watch())
-    other._remember(lambda run: replace(run, is_brought_back=True))
+    other._on_host.remember(lambda run: replace(run, is_brought_back=True))
     assert other._found(Watch()) is None
     assert other._submitted(Watch()) == "2"
     assert not folder.exists()

@@ -1,0 +1,261 @@
+"""A run that is trained on a host: where its files are there, what is remembered of it here, and how it comes back."""
+
+from __future__ import annotations
+
+import base64
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from pathlib import Path
+
+from ..core import Cohort, RunError, SparseAnnotateError, Watch
+from ..core.case_names import file_stem
+from ..core.cohort_layout import CARD_FILE
+from ..core.errors import BusyError, FileWriteError
+from ..core.messages import _, joined
+from ..runs.run_folder import RunFolder
+from .cohort_copy import CohortCopy, CohortFiles
+from .cohort_record import RunThere, new_token, read_record, record_of, write_record
+from .host_files import ChangedThereError, HostFiles, content_of
+from .requests_there import HostSession, send_copy
+from .where import Needs
+
+_TOKEN = "token"
+_LARGE_BYTES = 1 << 20
+
+
+class RunOnHost:
+    """One run of a cohort on the host of a session, in an area of its own there.
+
+    Args:
+        name: of the run. returning: the connection that brings files back; by default the session's.
+
+    Attributes:
+        cohort, files: the cohort here, and its files. folder: of the run here. area: where it is there.
+    """
+
+    def __init__(self, session: HostSession, cohort: Cohort, name: str, returning: HostFiles | None = None):
+        self.cohort, self.files = cohort, CohortFiles(cohort)
+        self.folder = RunFolder(cohort.run_folder(name))
+        self._session, self._returning = session, returning or session.files
+        self._record = record_of(cohort.state_folder)
+        self._remembering = threading.Lock()
+        self.area = f"cohorts/{self._record.identity}/training-{file_stem(name)}"
+
+    @property
+    def name(self) -> str:
+        """Of the run."""
+        return self.folder.name
+
+    @property
+    def host(self) -> str:
+        """The name of the host."""
+        return self._session.host.name
+
+    @property
+    def remembered(self) -> RunThere | None:
+        """What the cohort's folder remembers of the run; None: nothing."""
+        return self._record.runs.get(self.name)
+
+    @property
+    def known(self) -> RunThere:
+        """What is remembered of the run, or a beginning on this host."""
+        return self.remembered or RunThere(self.host, "")
+
+    @property
+    def is_left_there(self) -> bool:
+        """True when it was begun on this host, and what is there has not been brought back."""
+        known = self.known
+        return bool(known.token) and known.host == self.host and not known.is_brought_back
+
+    def remember(self, change: Callable[[RunThere], RunThere | None]) -> None:
+        """Change what the cohort's folder remembers of the run; None: nothing."""
+        with self._remembering, self.cohort.locked("remembering a run on a host"):
+            self._record = record_of(self.cohort.state_folder)
+            self._record = self._record.with_run(self.name, change(self.known))
+            write_record(self.cohort.state_folder, self._record)
+
+    def require_ours(self, watch: Watch) -> bool:
+        """Whether the run is there as this cohort's, and was not brought back; False when it is not there.
+
+        Raises RunError when it is being trained on another host, or there for another copy of this cohort.
+        """
+        known = self.remembered
+        if known is not None and known.host != self.host and not known.is_brought_back:
+            raise RunError(
+                _(
+                    "The run '{run}' is being trained on the host '{host}'. Compute on this host to reconnect to it, "
+                    "or choose another name."
+                ).format(run=self.name, host=known.host)
+            )
+        token = self._session.files.ask("read", watch, area=self.area, name=_TOKEN)
+        if token is None:
+            return False
+        if known is None or base64.b64decode(token).decode() != known.token:
+            raise RunError(
+                _("Another copy of this cohort trains a run '{run}' on the host '{host}'. Choose another name.").format(
+                    run=self.name, host=self.host
+                )
+            )
+        # What was brought back is here; what is trained now is another training.
+        return not known.is_brought_back
+
+    # --- there ----------------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def held(self, watch: Watch) -> Iterator[None]:
+        """Keep others away from the run there meanwhile. Raises BusyError."""
+        self._session.files.hold(self.area, watch)
+        try:
+            yield
+        finally:
+            with suppress(SparseAnnotateError):
+                self._session.files.release(self.area)
+
+    def begin(
+        self,
+        needs: Needs,
+        watch: Watch,
+        is_same: Callable[[RunThere], bool],
+        choice: str = "",
+        inputs: str = "",
+    ) -> CohortCopy:
+        """Copy what a training needs to the host, where the run is held, and remember that it is trained there.
+
+        Args:
+            is_same: whether a run that is there, but not here, is the one to be trained; otherwise it begins anew.
+            choice, inputs: see `RunThere`.
+
+        Raises what copying raises; then nothing else is remembered than before.
+        """
+        before = known = self.remembered
+        if known is not None and (known.host != self.host or known.is_brought_back):
+            known = None
+        if known is not None and not self.folder.path.is_dir() and not is_same(known):
+            known = None  # the run was deleted here
+        run_files = self.files.run_files(self.name, watch)
+        sent = {name: content.sha for name, content in run_files.items()}
+        is_there = known is not None and sent == known.files
+        started = RunThere(
+            self.host,
+            known.token if known is not None else new_token(),
+            sent,
+            choice=choice or (known.choice if known is not None else ""),
+            inputs=inputs,
+        )
+        # Where it is there already, it may be newer.
+        further = {**({} if is_there else run_files), _TOKEN: content_of(started.token.encode())}
+        # First, so that the token there is always known here.
+        self.remember(lambda _known: started)
+        try:
+            if known is None:
+                left = [self.files.in_state(self.folder.path), "jobs", "brought-back"]
+                self._session.files.ask("empty", area=self.area, names=left)
+            return send_copy(self._session, self.files, self.area, needs, watch, further)
+        except BaseException:
+            self.remember(lambda _known: before)
+            raise
+
+    def note_brought_back(self) -> None:
+        """Remember, here and there, that the run is here."""
+        self.remember(lambda known: replace(known, is_brought_back=True))
+        with suppress(SparseAnnotateError):
+            self._session.files.ask("brought_back", area=self.area)
+
+    # --- bringing back --------------------------------------------------------------------------------------------
+
+    def bring_back(self, watch: Watch, everything: bool, is_ended: bool = False, without: Sequence[str] = ()) -> bool:
+        """Bring new files of the run here; without `everything` only small ones. True when all have come.
+
+        `without`: folders of the run that stay there.
+
+        Raises RunError when the run has been changed here, too; WorkerError when a file of a training that `is_ended`
+        changes there meanwhile.
+        """
+        folder = self.files.in_state(self.folder.path)
+        now = self._returning.contents(self.area, [folder], [f"{folder}/{name}" for name in without])
+        arrived = self.known.arriving
+        # What arrived when a copy ended in the middle, and is no longer there, is to be removed here, too.
+        left = {name: sha for name, sha in arrived.items() if name not in now and self.files.sha(name) == sha}
+        known = {**self.known.files, **left}
+        new = {}
+        for name, (size, sha) in now.items():
+            place = self.cohort.state_folder / name
+            own = self.files.hashes.content(place).sha if place.is_file() else None
+            # A card without the weights, which are large, would say that the run has finished here.
+            if own == sha or (not everything and (size > _LARGE_BYTES or name.endswith(f"/{CARD_FILE}"))):
+                continue
+            if own is not None and own == arrived.get(name):
+                known = {**known, name: own}
+            if own is not None and own != known.get(name):
+                raise RunError(
+                    _(
+                        "The run '{run}' was changed on this computer while it was trained on the host '{host}', so it "
+                        "was not copied back ('{file}' differs). Train again under another name."
+                    ).format(run=self.name, host=self.host, file=name)
+                )
+            new[name] = (size, sha)
+        # Not to be lost when the copy ends in the middle: what is there is then known to be from the host.
+        arriving = {name: str(sha) for name, (_size, sha) in new.items()}
+        self.remember(lambda run: replace(run, files=known, arriving=arriving))
+        if everything:
+            self._forget_removed(set(now), known)
+        is_whole = self._fetch(new, watch, is_ended)
+        placed = {name: sha for name, sha in arriving.items() if self.files.sha(name) == sha}
+        self.remember(lambda run: replace(run, files={**run.files, **placed}, arriving={}))
+        self.files.hashes.keep()
+        return is_whole
+
+    def _fetch(self, new: Mapping[str, tuple[int, str]], watch: Watch, is_ended: bool) -> bool:
+        """Put new files in place, the cards last: with them, a model and a run are finished."""
+        cards = {name for name in new if name.endswith(f"/{CARD_FILE}")}
+        own_card = self.files.in_state(self.folder.card_path)
+        for names in (sorted(new.keys() - cards), sorted(cards - {own_card}), sorted(cards & {own_card})):
+            wanted = {name: new[name] for name in names}
+            if wanted:
+                self._returning.fetch_parts(self.area, wanted, self.files.parts, watch)
+                targets = {name: self.cohort.state_folder / name for name in names}
+                try:
+                    self._returning.put_in_place(wanted, targets, self.files.parts)
+                except ChangedThereError:
+                    # It grows while it is trained: the next time. Cards wait until what they describe is here.
+                    if is_ended:
+                        raise
+                    return False
+        return True
+
+    def _forget_removed(self, there: set[str], known: Mapping[str, str]) -> None:
+        """Remove files here that came from the host and are no longer there; those that were changed here stay."""
+        for name in sorted(known.keys() - there):
+            place = self.cohort.state_folder / name
+            if place.is_file() and self.files.hashes.content(place).sha == known[name]:
+                place.unlink()
+                for folder in place.parents:
+                    if folder == self.folder.path:
+                        break
+                    with suppress(OSError):
+                        folder.rmdir()
+        gone = known.keys() - there
+        self.remember(lambda run: replace(run, files={n: s for n, s in run.files.items() if n not in gone}))
+
+    @contextmanager
+    def saying_what_is_kept(self) -> Iterator[None]:
+        """Says in errors of the folder here that nothing is lost."""
+        try:
+            yield
+        except (FileWriteError, BusyError) as error:
+            remark = _(
+                "The run '{run}' is kept on the host '{host}'. Train it again under the same name to copy it here."
+            ).format(run=self.name, host=self.host)
+            raise type(error)(joined(" ", [error.message, remark])) from error
+
+
+def runs_there(state_folder: Path) -> dict[str, str]:
+    """The runs of a cohort that are trained on a host and have not been brought back: run to host.
+
+    Raises BadInputError when the cohort's record is damaged.
+    """
+    record = read_record(state_folder)
+    known = record.runs.items() if record is not None else ()
+    return {name: run.host for name, run in known if not run.is_brought_back}
