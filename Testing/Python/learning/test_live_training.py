@@ -109,6 +109,28 @@ def test_a_slice_that_is_marked_while_training_is_learned_from_and_was_predicted
     assert session.card.validation_dice == pytest.approx(np.mean(list(new.dice.values())), abs=1e-3)
 
 
+def test_stopped_while_a_case_is_read_again_the_run_has_learned_from_this_case(cohort, monkeypatch):
+    from SparseAnnotateLib.learning.data import growing_cases
+
+    for name in "ab":
+        cohort.save_annotation(name, drawn([6, 10]))
+    made = growing_cases.training_cases
+    is_drawn = threading.Event()
+
+    def draw():
+        cohort.save_annotation("a", drawn([6, 8, 10]))
+        is_drawn.set()
+
+    def stopped(cohort, names, *rest, watch, **more):
+        if is_drawn.is_set():
+            raise CancelledError("Cancelled.")
+        return made(cohort, names, *rest, watch=watch, **more)
+
+    monkeypatch.setattr(growing_cases, "training_cases", stopped)
+    card = Session(monkeypatch, cohort, {3: draw}, 8).card
+    assert (card.cases, card.slices) == (("a", "b"), 4)
+
+
 def test_stopped_and_resumed_it_is_as_if_it_had_not_been_stopped(cohort, monkeypatch):
     def draw():
         cohort.save_annotation("a", drawn([4, 8, 12]))

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ...core import BadInputError, Cohort, Plane, SparseAnnotateError, SparseAnnotation, Watch
+from ...core import BadInputError, CancelledError, Cohort, Plane, SparseAnnotateError, SparseAnnotation, Watch
 from ...core.cohort_file import COHORT_FILE
 from ...core.messages import _
 from ...runs.ct_scale import CtScale
@@ -153,6 +153,8 @@ class GrowingCases:
             try:
                 if annotation.ledger.decided:
                     case = self._case(name, annotation, classes, watch.part(number, len(annotations)).quiet())
+            except CancelledError:
+                raise  # the case has been learned from, whatever has become of its arrays
             except SparseAnnotateError as error:
                 # Some of its arrays may be new, and others old.
                 self._drop(name)
