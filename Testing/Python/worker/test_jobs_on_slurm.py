@@ -153,7 +153,7 @@ def test_a_job_that_is_killed_for_memory_says_how_much_it_had(slurm, tiny_cohort
     assert state.state == "failed"
     assert "memory" in state.message
     assert "0.06" in state.message
-    assert "submit it again" in state.message
+    assert "start it again" in state.message
 
 
 def test_a_run_has_one_job_which_can_be_cancelled_and_submitted_again(slurm, tiny_cohort):
@@ -198,7 +198,7 @@ def test_a_job_that_ends_without_a_word_is_reported_with_what_slurm_says(slurm, 
     state = ended(tiny_cohort, job.id)
     assert state.state == "failed"
     assert "Slurm says FAILED (NonZeroExitCode)" in state.message
-    assert "submit it again to continue" in state.message
+    assert "start it again to continue" in state.message
 
 
 def test_what_is_asked_of_slurm_is_in_the_batch_script(slurm, tiny_cohort):

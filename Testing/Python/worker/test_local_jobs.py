@@ -15,6 +15,7 @@ import pytest
 from small_volumes import QUICK_TRAINING
 from SparseAnnotateLib.command_line.main import main
 from SparseAnnotateLib.core import BadInputError, Cohort, Plane, RunError, SparseAnnotation, Watch
+from SparseAnnotateLib.core.images import write_image
 from SparseAnnotateLib.core.strict_json import to_plain
 from SparseAnnotateLib.runs.run_folder import RunFolder
 from SparseAnnotateLib.worker import requests
@@ -118,7 +119,7 @@ def test_a_local_job_is_cancelled_and_a_killed_one_is_reported(tiny_cohort, caps
     rows = json.loads(capsys.readouterr().out)
     assert [(row["id"], row["state"]) for row in rows] == [("1", "cancelled"), ("2", "failed")]
     assert main(["jobs", folder]) == 0
-    assert "submit it again to continue" in capsys.readouterr().out
+    assert "start it again to continue" in capsys.readouterr().out
     assert main(["logs", folder, job.id]) == 0
     assert "submitit" in capsys.readouterr().out
 
@@ -269,6 +270,19 @@ def test_a_training_of_a_cohort_without_drawn_slices_is_refused_before_it_waits_
     with pytest.raises(BadInputError, match="No slice of 'a' has been drawn yet"):
         submitted(undrawn, request={**TRAINING, "cases": ["a"]}, engine="local")
     assert not (undrawn.state_folder / "jobs" / "1").exists()
+
+
+def test_a_run_that_was_planned_is_checked_before_it_waits_in_a_queue(tiny_cohort):
+    requests.plan_training(requests.PlanTrainingRequest(cohort=str(tiny_cohort.folder), **TRAINING), Watch())
+    image, geometry = tiny_cohort.image("a")
+    write_image(tiny_cohort.image_path("a"), image + 1, geometry)
+    with pytest.raises(BadInputError, match="'a' is not the one that was drawn on"):
+        submitted(tiny_cohort, request={"run": TRAINING["run"]}, engine="local")
+    run = RunFolder(tiny_cohort.run_folder(TRAINING["run"]))
+    run.write_plan(replace(run.plan(), is_live=True))
+    with pytest.raises(BadInputError, match="nobody to stop it"):
+        submitted(tiny_cohort, request={"run": TRAINING["run"]}, engine="local")
+    assert not (tiny_cohort.state_folder / "jobs" / "1").exists()
 
 
 def test_jobs_that_do_not_exist_are_named(tiny_cohort, capsys):

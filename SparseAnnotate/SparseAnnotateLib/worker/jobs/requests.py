@@ -121,8 +121,8 @@ def submit(request: SubmitRequest, watch: Watch) -> SubmittedJob:
     refuse_path(cohort.state_folder, engine)
     work = _work_of(request, cohort)
     run = RunFolder(cohort.run_folder(work.run))
-    if request.what == "train" and not run.is_started:
-        _require_drawn(cohort, work.cases, watch)
+    if request.what == "train":
+        _require_trainable(cohort, run, work.cases, watch)
     with FolderLock(jobs_folder(cohort), _("submitting a job"), wait_seconds=_LOCK_SECONDS):
         if request.what == "train":
             run.require_unfinished()
@@ -216,9 +216,7 @@ def _work_of(request: SubmitRequest, cohort: Cohort) -> TrainRequest | PredictRe
         work = from_plain(plain, requests.TrainRequest, source)
         assert isinstance(work, requests.TrainRequest)
         if work.live:
-            raise BadInputError(
-                _("A job cannot learn from slices while they are drawn: there is nobody to stop it. Leave out 'live'.")
-            )
+            raise _no_live_job()
         # What is wrong with them must not be found out only when the job has waited in the queue.
         chosen_settings(work, device="cpu")
     else:
@@ -227,8 +225,23 @@ def _work_of(request: SubmitRequest, cohort: Cohort) -> TrainRequest | PredictRe
     return work
 
 
-def _require_drawn(cohort: Cohort, chosen: Sequence[str], watch: Watch) -> None:
-    """What a new training requires of its cases must not be found out only when the job has waited in the queue."""
+def _no_live_job() -> BadInputError:
+    return BadInputError(
+        _(
+            "A job cannot learn from slices while they are drawn: there is nobody to stop it. Use 'train --live', or "
+            "submit a training under another name, without '--live'."
+        )
+    )
+
+
+def _require_trainable(cohort: Cohort, run: RunFolder, chosen: Sequence[str], watch: Watch) -> None:
+    """What a training requires of its cases must not be found out only when the job has waited in the queue."""
+    if run.is_started:
+        plan = run.plan()
+        if plan.is_live:
+            raise _no_live_job()
+        cohort.require_images_drawn_on([name for name in plan.cases if cohort.has_case(name)], watch)
+        return
     names = list(chosen) or cohort.annotated_cases()
     require_cases(names, cohort.name)
     cohort.require_images_drawn_on(names, watch)

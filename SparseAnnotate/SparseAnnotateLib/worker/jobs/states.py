@@ -33,7 +33,7 @@ _LINE_BYTES = 400
 _ARRIVAL_SECONDS = 120.0
 # Not any 'oom': a node may be named 'classroom3'.
 _OUT_OF_MEMORY = re.compile(r"memory limit|\boom[-_ ]?kill|out of memory")
-_RESUME = _("What was done is kept: submit it again to continue.")
+_RESUME = _("What was done is kept: start it again to continue.")
 
 
 @dataclass(frozen=True)
