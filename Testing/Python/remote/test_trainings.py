@@ -227,6 +227,28 @@ def test_files_that_grow_while_they_are_copied_do_not_end_a_training(relay, shar
         assert (tiny_cohort.run_folder("growing") / name).read_bytes() == (folder / name).read_bytes()
 
 
+def test_cards_wait_for_weights_that_change_while_they_are_copied(relay, shared_host, tiny_cohort, monkeypatch):
+    training, folder = started(relay, shared_host, tiny_cohort, "storing")
+    weights, here = folder / "3d" / "weights.safetensors", tiny_cohort.run_folder("storing")
+    weights.write_bytes(os.urandom(2 << 20))
+    for card in (folder / "card.json", folder / "3d" / "card.json"):
+        card.write_text("{}")
+    contents = HostFiles.contents
+
+    def stored_again(self, *rest):
+        found = contents(self, *rest)
+        weights.write_bytes(os.urandom(2 << 20))
+        return found
+
+    with monkeypatch.context() as storing:
+        storing.setattr(HostFiles, "contents", stored_again)
+        assert not training._on_host.bring_back(Watch(), everything=True)
+    assert not list(here.rglob("card.json"))
+    assert training._on_host.bring_back(Watch(), everything=True)
+    assert len(list(here.rglob("card.json"))) == 2
+    assert (here / "3d" / "weights.safetensors").read_bytes() == weights.read_bytes()
+
+
 def test_files_of_a_run_with_the_same_content_all_come_back(relay, shared_host, tiny_cohort):
     training, folder = started(relay, shared_host, tiny_cohort, "twins")
     for name in ("a", "b", "c"):
