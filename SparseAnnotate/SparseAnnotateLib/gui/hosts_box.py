@@ -54,7 +54,8 @@ class HostsBox:
         session, ui = self.session, self.ui
         self._select()
         working = _("A host is being set up or checked. Wait until this has finished.") if self._is_working else None
-        session.enable(ui.hostSelector, session.why_busy or working)
+        learning = _("A model is learning while you draw. Stop it first.") if self.logic.panel.is_learning else None
+        session.enable(ui.hostSelector, session.why_busy or working or learning)
         session.enable(ui.addHostButton, working)
         why_none = None if self.logic.host else _("First select a host under 'Compute on'.")
         session.enable(ui.checkHostButton, working or why_none)

@@ -132,6 +132,8 @@ def test_what_is_drawn_in_the_panel_is_learned_from_on_a_host(hosts, panel, warm
         panel.until(lambda: not ui.offerFrame.isHidden())
         item = panel.panel.draw.table.chosen()
         assert ui.offerLabel.text.startswith(f"The model suggests a drawing for axial slice {item.index}.")
+        panel.panel.environment.refresh()
+        assert "Stop it first" in ui.hostSelector.toolTip
         with pytest.raises(BadInputError, match="A model is learning while you draw. Stop it first"):
             panel.logic.useHost("")
         panel.paint(item.index)
