@@ -105,9 +105,9 @@ def _scan_options(command: argparse.ArgumentParser) -> None:
         action="store_const",
         const="copy",
         default="link",
-        help="copy images that cannot be hard-linked into the cohort folder. By default images are hard-linked there, "
-        "which takes no disk space and lets you copy or move the folder as a whole; where that is impossible, they "
-        "stay where they are",
+        help="copy images into the cohort folder. By default images are hard-linked there, which takes no disk space "
+        "and lets you copy or move the folder as a whole, but a program that writes into such a file changes the "
+        "original, too; where links are impossible, images stay where they are",
     )
     import_modes.add_argument(
         "--leave-images",

@@ -1,4 +1,4 @@
-"""Importing image files into a cohort folder, so that it can be copied as a whole, by hard links where possible."""
+"""Importing image files into a cohort folder, so that it can be copied as a whole: by hard links, or as copies."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ ImportMode = Literal["link", "copy", "leave"]
 """What is done with image files outside the cohort folder.
 
 'link': a hard link in the cohort folder (a second name of the same file, which takes no disk space); where the file
-system has no hard links, only the path is kept. 'copy': a link or else a copy. 'leave': only the path is kept.
+system has no hard links, only the path is kept. 'copy': a copy: what is written into one of both leaves the other
+as it is. 'leave': only the path is kept.
 """
 
 
@@ -58,11 +59,11 @@ def import_image(
     for file, place in places.items():
         if place.exists():
             continue
-        if _linked(file, place):
-            made.append(place)
-        elif import_mode == "copy":
+        if import_mode == "copy":
             with written_atomically(place) as temporary:
                 shutil.copyfile(file, temporary)
+            made.append(place)
+        elif _linked(file, place):
             made.append(place)
         else:
             # All files of an image are imported, or none.

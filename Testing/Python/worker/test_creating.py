@@ -151,14 +151,19 @@ def test_another_reference_of_a_case_that_is_there_is_not_passed_over(tmp_path):
         made(tmp_path / "co", image, references=(str(other),))
 
 
-def test_an_image_that_was_copied_into_the_cohort_is_known_again(tmp_path, monkeypatch):
-    def no_links(*_):
-        raise OSError("another file system")
-
-    monkeypatch.setattr("os.link", no_links)
+def test_an_image_that_was_copied_into_the_cohort_is_known_again(tmp_path):
     image = scan(tmp_path / "a.nrrd")
     made(tmp_path / "co", image, import_mode="copy")
     assert made(tmp_path / "co", image, import_mode="copy") == ["a"]
+
+
+def test_what_is_written_into_a_copy_leaves_the_original_as_it_is(tmp_path):
+    image = scan(tmp_path / "a.nrrd")
+    before = Path(image).read_bytes()
+    made(tmp_path / "co", image, import_mode="copy")
+    with Cohort.open(tmp_path / "co").image_path("a").open("rb+") as file:
+        file.write(b"changed")
+    assert Path(image).read_bytes() == before
 
 
 def test_a_data_set_of_others_is_not_hidden_by_a_cohort(tmp_path):
