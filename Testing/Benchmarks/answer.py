@@ -1,6 +1,8 @@
 """The fill, a trained run, and both together: batched IoU and Dice of the completed annotation.
 
-Hippocampi: a 3D model is trained on 10 % of the coronal slices of 30 volumes. Then 20 other volumes, and 20 of those it
+The run is one 3D model, unless --recipe says otherwise.
+
+Hippocampi: a run is trained on 10 % of the coronal slices of 30 volumes. Then 20 other volumes, and 20 of those it
 was trained on, are filled from coronal slices at fixed intervals: by `auto`, by the run alone (drawn slices as drawn),
 and by `auto` with the run. The slices of the trained volumes differ from those that the run has learned from, except
 where they coincide; the run's score on them is not used. MNI152: the same on one volume, of which every tenth coronal
@@ -25,7 +27,7 @@ from first_result import CASE, mni152_cohort
 from interpolation import DENSITIES, LabelledVolume, Score, fixed_interval, labelled_sets
 from SparseAnnotateLib.core import BadInputError, Cohort, Plane, SparseAnnotation, Watch, compare_labels
 from SparseAnnotateLib.core.images import read_geometry, read_labels
-from SparseAnnotateLib.runs import TrainingSettings
+from SparseAnnotateLib.runs import RECIPES, TrainingSettings
 from SparseAnnotateLib.selection import Budget
 from SparseAnnotateLib.worker import requests
 
@@ -41,6 +43,7 @@ def parser() -> argparse.ArgumentParser:
         data={"default": str(DATA)},
         sets={"nargs": "+", "choices": [HIPPOCAMPI, MNI152, *FURTHER], "default": [HIPPOCAMPI, MNI152]},
         densities={"type": float, "nargs": "+", "default": list(DENSITIES)},
+        recipe={"choices": list(RECIPES), "default": "3d"},
         iterations={"type": int, "default": 400},
         seed={"type": int, "default": 5},
     )
@@ -131,7 +134,8 @@ def _draw(cohort: Cohort, cases: Sequence[str], plane: Plane, density: float) ->
 
 
 def _train(cohort: Cohort, options: argparse.Namespace) -> None:
-    settings = TrainingSettings(recipe="3d", iterations=5 if options.quick else options.iterations, seed=options.seed)
+    steps = 5 if options.quick else options.iterations
+    settings = TrainingSettings(recipe=options.recipe, iterations=steps, seed=options.seed)
     requests.train(requests.TrainRequest(cohort=str(cohort.folder), run=RUN, settings=settings), Watch())
 
 

@@ -57,8 +57,8 @@ class RunCard:
         view_dice: Dice of each view of the base models on held-out drawn slices; empty when none were held out.
         view_weights: of each view in the average; empty: the default weights.
         seconds: of training, from the first step to the last.
-        validation_dice: of the last model on held-out drawn slices, so inside the drawn range of the cases; None when
-            none were held out, or for an average of models.
+        validation_dice: of the last model on held-out drawn slices, so inside the drawn range of the cases; of an
+            ensemble, that of the average. None when none were held out, or for an ensemble of an earlier version.
         corrected_dice: the same as if everything that the last model labels beyond the drawn range, away from what is
             drawn, were false; None when that is unknown.
         unsupported: label value to the share of what the last model labels so that lies there, in a sample of windows.

@@ -27,7 +27,10 @@ def dice_sentences(dice: float | None, corrected: float | None, is_live: bool = 
     if is_live and dice is not None:
         return _("Dice {dice:.3f} on the last drawn slices, before it learned from them.").format(dice=dice)
     if dice is None:
-        return _("Dice was not measured: no drawn slices were held out, or the result is an average of models.")
+        return _(
+            "Dice was not measured: no drawn slices were held out, or the run is an average of models that an earlier "
+            "version trained."
+        )
     inside = _("Dice {dice:.3f} on held-out drawn slices. It holds inside the drawn range.").format(dice=dice)
     if not _differ(dice, corrected):
         return inside

@@ -1,11 +1,18 @@
-"""How much each view counts: less than by default only where held-out slices show for sure that it is worse."""
+"""How much each view counts: less than by default only where held-out slices show for sure that it is worse.
+
+Also how good their average is.
+"""
 
 from __future__ import annotations
+
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from SparseAnnotateLib.learning.training.view_scores import ViewScores
+from SparseAnnotateLib.core import Watch
+from SparseAnnotateLib.learning.training import view_scores as scoring
+from SparseAnnotateLib.learning.training.view_scores import ViewScores, view_scores
 
 VIEWS = ("axial", "coronal", "sagittal", "3d")
 DEFAULT = pytest.approx({"axial": 1 / 3, "coronal": 1 / 3, "sagittal": 1 / 3, "3d": 1.0})
@@ -65,3 +72,21 @@ def test_voxels_on_slices_without_the_structure_count_as_errors():
 
 def test_a_single_slice_tells_nothing_of_differences():
     assert scores({"axial": [0.1], "coronal": [0.9], "sagittal": [0.9], "3d": [0.9]}).weights() == DEFAULT
+
+
+def test_the_average_is_right_where_only_one_view_in_three_is_wrong(monkeypatch):
+    truth = np.zeros((4, 6), dtype=np.uint8)
+    truth[1:3] = 1
+    views = np.stack([truth] * 3)
+    for view, columns in enumerate((slice(0, 2), slice(2, 4), slice(4, 6))):
+        views[view, 1:3, columns] = 0
+    sure = np.full(views.shape, 200, dtype=np.uint8)
+    monkeypatch.setattr(scoring, "_views_of_slice", lambda *_given: (VIEWS[:3], views, sure))
+    case = SimpleNamespace(labels=truth[None], unknown_path=None, decided_on=lambda _axis, _index: truth >= 0)
+    found = view_scores([SimpleNamespace(class_count=2)], [(case, (0, 0))] * 2, Watch())
+    assert found.dice == pytest.approx(dict.fromkeys(VIEWS[:3], 0.8))
+    assert found.average_dice == 1.0
+    # Two views that are not sure count less than one that is.
+    sure[0], sure[1:] = 250, 140
+    found = view_scores([SimpleNamespace(class_count=2)], [(case, (0, 0))], Watch())
+    assert found.average_dice == pytest.approx(0.8)

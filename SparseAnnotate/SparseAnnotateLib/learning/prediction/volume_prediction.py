@@ -199,6 +199,11 @@ class VolumePrediction:
             found[name] = self._averaged(model, slab, stop - start, axis)[:, inside]
         return found
 
+    def sets(self, start: int, stop: int) -> tuple[np.ndarray, np.ndarray]:
+        """`sets_of` the views of the same slices, as class indices, uint8 or uint16, and uint8."""
+        sets, sure = sets_of(list(self.views(start, stop).values()))
+        return class_indices(sets, self.class_count), sure.cpu().numpy()
+
     def _averaged(self, model: TrainedModel, slab: torch.Tensor, slices: int, axis: int | None = None) -> torch.Tensor:
         windows = self.limits.windows_of(model)
         self.windows_tried = max(self.windows_tried, windows)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zipfile
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -18,8 +18,8 @@ from ...runs.plan import RunPlan
 from ...runs.run_folder import RunFolder
 from ..data.training_cases import TrainingCase, kept_path, normalised_image, normalised_image_path
 from ..prediction.trained_model import TrainedModel
-from ..prediction.view_averages import agreement, sets_of
-from ..prediction.volume_prediction import VolumePrediction, class_dtype, class_indices
+from ..prediction.view_averages import agreement
+from ..prediction.volume_prediction import VolumePrediction, class_dtype
 from .distributed import Ranks
 
 _LOCATED_AT_MOST = 2000
@@ -45,20 +45,12 @@ def write_pseudo_labels(
         volume = VolumePrediction(models, image, part)
         shape = (len(volume.view_names), *image.shape[-3:])
         sets, sure = np.zeros(shape, dtype=class_dtype(plan.class_count)), np.zeros(shape, dtype=np.uint8)
-        for start, stop, found in volume.slabs(_pseudo_labels_by(volume)):
+        for start, stop, found in volume.slabs(volume.sets):
             sets[:, start:stop], sure[:, start:stop] = found
         _write_agreement(cohort, folder, plan, name, sets)
         with written_atomically(folder.pseudo_labels_path(name)) as temporary, open(temporary, "wb") as file:
             np.savez_compressed(file, sets=sets, sure=sure, views=np.array(volume.view_names))
     ranks.wait()
-
-
-def _pseudo_labels_by(volume: VolumePrediction) -> Callable[[int, int], tuple[np.ndarray, np.ndarray]]:
-    def of_slab(start: int, stop: int) -> tuple[np.ndarray, np.ndarray]:
-        sets, sure = sets_of(list(volume.views(start, stop).values()))
-        return class_indices(sets, volume.class_count), sure.cpu().numpy()
-
-    return of_slab
 
 
 def read_pseudo_labels(folder: RunFolder, case: str) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:

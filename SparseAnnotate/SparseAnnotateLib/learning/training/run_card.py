@@ -20,16 +20,18 @@ def new_run_card(
     beyond: LabelledBeyond | None = None,
     view_dice: Mapping[str, float] | None = None,
     view_weights: Mapping[str, float] | None = None,
+    average_dice: float | None = None,
     clear_surroundings: bool = False,
     images: LearnedImages | None = None,
 ) -> RunCard:
     """The card of a run with these models, which has learned from so many drawn `slices`; see `RunCard`.
 
+    `average_dice`: of the average of all views on held-out slices, which is the result of an ensemble.
     `beyond`: what its last model labels beyond the drawn range; None when that was not looked at. `images`: what the
     images of its cases are like.
     """
     settings = plan.settings
-    dice = models[-1].validation_dice if settings.recipe != "ensemble" else None
+    dice = models[-1].validation_dice if settings.recipe != "ensemble" else average_dice
     names = [plan.label_names.get(value, str(value)) for value in plan.classes]
     return RunCard(
         models=tuple(models),

@@ -132,6 +132,7 @@ class _Run:
             beyond=self._labelled_beyond(cases, cards[-1]),
             view_dice=self._scores.dice if self._scores is not None else {},
             view_weights=self._view_weights() or {},
+            average_dice=self._scores.average_dice if self._scores is not None else None,
             clear_surroundings=self._clear_surroundings,
             images=self.ranks.shared(learned_images(self.cohort, self.plan.cases) if self.ranks.is_first else None),
         )
@@ -199,7 +200,7 @@ class _Run:
         return Trainer(self.folder, self.plan, model, objective, self.ranks, watch, self._replan)
 
     def _weigh_views(self, cases: list[TrainingCase], cards: list[ModelCard]) -> None:
-        """Measure the Dice of each view on held-out drawn slices, if there are several views."""
+        """Measure the Dice of each view, and of all together, on held-out drawn slices, if there are several views."""
         found = None
         if self.ranks.is_first and sum(len(card.plan.view_names) for card in cards) > 1:
             models = self._trained(cards)

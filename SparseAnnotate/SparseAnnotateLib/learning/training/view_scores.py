@@ -1,20 +1,22 @@
-"""How good each view of the base models is on held-out drawn slices, and how much it counts therefore."""
+"""How good each view of the base models, and their average, is on held-out drawn slices; how much each view counts."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
+import torch
 from scipy.stats import t
 
 from ...core import Watch
 from ...core.planes import slice_layer
 from ..data.image_channels import part_of
+from ..data.training_cases import TrainingCase
 from ..prediction.slice_prediction import slab_around
 from ..prediction.trained_model import TrainedModel
-from ..prediction.view_averages import default_weights
+from ..prediction.view_averages import default_weights, mean_pseudo_label, set_weights
 from ..prediction.volume_prediction import VolumePrediction, most_likely
 from .validation import HeldOutSlice, Tally, dice_of_counts
 
@@ -28,9 +30,11 @@ class ViewScores:
 
     Attributes:
         counts: of each view (slices, classes, 2), as of `Tally`.
+        average_dice: Dice of the average of the views, with their weights; None when it was not measured.
     """
 
     counts: dict[str, np.ndarray]
+    average_dice: float | None = None
 
     @property
     def dice(self) -> dict[str, float]:
@@ -68,24 +72,46 @@ class ViewScores:
 
 
 def view_scores(models: list[TrainedModel], slices: Sequence[HeldOutSlice], watch: Watch) -> ViewScores | None:
-    """Dice of each view of base models on held-out drawn slices; None when no view shows a structure, nor a slice."""
+    """Dice of each view of base models, and of their average, on held-out drawn slices.
+
+    None when no view shows a structure, nor a slice. Of the average each view is known by its most likely class and the
+    probability of that one, as pseudo-labels are.
+    """
+    class_count = models[0].class_count
     counts: dict[str, list[np.ndarray]] = {}
+    seen = []
     for case, (axis, index) in slices:
-        thickness = max((m.patch[axis] if m.role == "3d" else max(m.patch)) for m in models)
-        slab, low = slab_around(case.shape, axis, index, thickness)
-        volume = VolumePrediction(models, part_of(case.image, slab), watch.quiet())
-        views: dict[str, list[np.ndarray]] = {}
-        for _start, _stop, found in volume.slabs(_classes_by(volume)):
-            for name, classes in found.items():
-                views.setdefault(name, []).append(classes)
-        for name, parts in views.items():
-            predicted = np.concatenate(parts)[slice_layer(axis, index - low)]
-            tally = Tally(models[0].class_count)
-            tally.add(predicted, case, axis, index)
-            counts.setdefault(name, []).append(tally.counts)
+        names, sets, sure = _views_of_slice(models, case, axis, index, watch)
+        for name, predicted in zip(names, sets, strict=True):
+            counts.setdefault(name, []).append(_counts(class_count, predicted, case, axis, index))
+        seen.append((sets, sure))
     scores = ViewScores({name: np.stack(parts) for name, parts in counts.items()})
-    return scores if scores.dice else None
+    if not scores.dice:
+        return None
+    shares = set_weights(list(counts), scores.weights())
+    total = np.zeros((class_count - 1, 2))
+    for (case, (axis, index)), (sets, sure) in zip(slices, seen, strict=True):
+        mean = mean_pseudo_label(torch.from_numpy(sets.astype(np.int64)), torch.from_numpy(sure), class_count, shares)
+        total += _counts(class_count, most_likely(mean), case, axis, index)
+    dice = dice_of_counts(total)
+    return replace(scores, average_dice=None if math.isnan(dice) else dice)
 
 
-def _classes_by(volume: VolumePrediction) -> Callable[[int, int], dict[str, np.ndarray]]:
-    return lambda start, stop: {name: most_likely(view) for name, view in volume.views(start, stop).items()}
+def _views_of_slice(
+    models: list[TrainedModel], case: TrainingCase, axis: int, index: int, watch: Watch
+) -> tuple[tuple[str, ...], np.ndarray, np.ndarray]:
+    """The views, and for a slice their most likely classes and the probabilities of these, (views, rows, columns)."""
+    thickness = max((m.patch[axis] if m.role == "3d" else max(m.patch)) for m in models)
+    slab, low = slab_around(case.shape, axis, index, thickness)
+    volume = VolumePrediction(models, part_of(case.image, slab), watch.quiet())
+    parts = [found for _start, _stop, found in volume.slabs(volume.sets)]
+    layer = (slice(None), *slice_layer(axis, index - low))
+    sets, sure = (np.concatenate(each, axis=1)[layer] for each in zip(*parts, strict=True))
+    return volume.view_names, sets, sure
+
+
+def _counts(class_count: int, predicted: np.ndarray, case: TrainingCase, axis: int, index: int) -> np.ndarray:
+    """(classes without background, 2), as of `Tally`, of a slice."""
+    tally = Tally(class_count)
+    tally.add(predicted, case, axis, index)
+    return tally.counts
