@@ -186,6 +186,8 @@ class _Property:
 
     def __init__(self, cls: type, name: str):
         self._name, self._owner, self._method = name, cls.__name__, getattr(cls, name, None)
+        if self._method is QtCore.QTimer.singleShot:
+            self._method = _call_later
         meta = cls.staticMetaObject
         number = meta.indexOfProperty(name)
         self._is_writable = number >= 0 and meta.property(number).isWritable()
@@ -203,6 +205,18 @@ class _Property:
             raise AttributeError(f"The property '{self._name}' of {self._owner} cannot be set.")
         if value is None or not QtCore.QObject.setProperty(widget, self._name, value):
             raise AttributeError(f"The property '{self._name}' of {self._owner} takes no {value!r}.")
+
+
+def _call_later(milliseconds: int, action) -> None:
+    """`QTimer.singleShot` as PythonQt has it: with a timer of its own, so that what is pending comes before.
+
+    PySide6 posts an event where there is nothing to wait for; between two of these no timer would be heard.
+    """
+    timer = QtCore.QTimer(QtCore.QCoreApplication.instance())
+    timer.setSingleShot(True)
+    timer.timeout.connect(timer.deleteLater)
+    timer.timeout.connect(action)
+    timer.start(milliseconds)
 
 
 def _setters(cls: type, facts: Facts, properties: set[str]) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from dataclasses import InitVar, dataclass, field, replace
 
 import numpy as np
@@ -14,6 +14,7 @@ from .errors import BadInputError
 from .geometry import VolumeGeometry
 from .ledger import Ledger, SliceState
 from .messages import _
+from .pieces import result_of
 from .planes import Plane, slice_layer
 from .unknown_structures import UnknownStructures
 from .voxel_boxes import Box
@@ -319,9 +320,14 @@ class SparseAnnotation:
 
     def label_values(self) -> list[int]:
         """Sorted labels other than 0 that occur on drawn slices or in corrections."""
+        return result_of(self.finding_label_values())
+
+    def finding_label_values(self) -> Generator[None, None, list[int]]:
+        """`label_values` in pieces: yields after each slice."""
         found: set[int] = set(self.labels[np.unravel_index(self._corrected, self.labels.shape)].tolist())
         for layer in self.drawn_layers():
             found.update(values_in(self.labels[layer]))
+            yield
         return sorted(found - {0})
 
     def density(self) -> float:

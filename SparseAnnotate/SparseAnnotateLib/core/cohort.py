@@ -637,7 +637,7 @@ class Cohort(CohortDrawnOn):
         with FolderLock(self.state_folder, f"saving case '{name}'", wait_seconds):
             annotation, corrections = known()
             try:
-                if drawn_on is None or not self._is_image(name, drawn_on):
+                if drawn_on is None or not (yield from self._finding_whether_image(name, drawn_on)):
                     drawn_on = yield from self._finding_image_of_drawing(name)
                 if annotation is not None:
                     is_new = drawn_on is not None and not self._is_noted(name, drawn_on)

@@ -217,14 +217,15 @@ class CohortDrawnOn(CohortChannels):
             known = replace(known, voxels=(yield from self._finding_voxels(name, mark, image)))
         except _ReplacedError as error:
             raise _ReplacedError(name, known) from error
-        if not self._is_image(name, known):
+        if not (yield from self._finding_whether_image(name, known)):
             raise _ReplacedError(name, known)
         return known
 
-    def _is_image(self, name: str, drawn_on: DrawnOn) -> bool:
-        """Whether that image is there now, by the content of its file."""
+    def _finding_whether_image(self, name: str, drawn_on: DrawnOn) -> Generator[float, None, bool]:
+        """Whether that image is there now, by the content of its file; in pieces."""
         try:
-            return self.image_fingerprint(name, ()) == drawn_on.file
+            mark = yield from finding_image_fingerprint(self.image_path(name), self.marks_path(name))
+            return mark == drawn_on.file
         except BadInputError:
             return False
 

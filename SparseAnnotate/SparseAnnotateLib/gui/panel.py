@@ -309,4 +309,6 @@ class Panel:
 
     def _continue_with_drawing(self, volume) -> None:
         self.open(self.draw)
+        # The first slice shows all that has changed: not before that, too.
+        self._soon.stop()
         self.draw.go_to_first(volume)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Sequence
 from typing import Any
 
 import numpy as np
 
 from .. import scene
 from ..client import Steps
-from ..core import BadInputError, SparseAnnotation
+from ..core import BadInputError
 from ..core.messages import _, joined
 from ..core.pieces import Piece
 from .result_stamp import result_stamp
@@ -118,7 +118,9 @@ class ApplyingResults:
         report = [drawing.sentence for drawing in kept]
         if kept and (finished_too or len(kept) == len(changing)):
             raise BadInputError(joined(" ", report))
-        report += _notes(volume_node, result_node, annotation, values, is_same=not changing)
+        names = {value: name for name, value in values.items()}
+        now = yield from scene.finding_origin(volume_node, annotation, names)
+        report += _notes(volume_node, result_node, now, is_same=not changing)
         yield None
         identify = segmentation.GetSegmentation().GetSegmentIdBySegmentName
         identifiers = {values[name]: identify(name) for name in applied}
@@ -177,15 +179,12 @@ def _drawing_for(volume_node, result_node):
     return segmentation
 
 
-def _notes(
-    volume_node, result_node, annotation: SparseAnnotation, values: Mapping[str, int], is_same: bool
-) -> list[str]:
-    """Sentences on a result that is applied; `is_same`: it changes nothing."""
+def _notes(volume_node, result_node, now: scene.ResultOrigin, is_same: bool) -> list[str]:
+    """Sentences on a result that is applied; `now`: the origin of one that is made now, `is_same`: nothing changes."""
     notes: list[str] = []
     result = {"result": result_node.GetName()}
     if is_same:
         notes.append(_("'{result}' and your segmentation show the same, so nothing was changed.").format(**result))
-    now = scene.origin_now(volume_node, annotation, {value: name for name, value in values.items()})
     since = scene.drawn_since(result_node, volume_node, now)
     if since:
         notes.append(

@@ -27,12 +27,12 @@ class CohortExport:
         self._under_way: _Writing | None = None
 
     def request(
-        self, volume_nodes: Sequence, before_each: Callable[[Any], None] | None = None, **parameters: Any
+        self, volume_nodes: Sequence, before_each: Callable[[Any], Iterator[None]] | None = None, **parameters: Any
     ) -> Steps:
         """Write volumes and drawn slices; returns the parameters of a request for them.
 
-        `before_each` is called with each volume before it is written: what is drawn while it is being written may or
-        may not be in the file.
+        `before_each` makes the steps that come before each volume is written: what is drawn while it is being written
+        may or may not be in the file.
         """
         cases = [scene.case_of(node) for node in volume_nodes]
         yield from self.labels(volume_nodes, before_each)
@@ -41,7 +41,7 @@ class CohortExport:
     def labels(
         self,
         volume_nodes: Sequence,
-        before_each: Callable[[Any], None] | None = None,
+        before_each: Callable[[Any], Iterator[None]] | None = None,
         cohort: Cohort | None = None,
         wait_seconds: float = _WAIT_SECONDS,
     ) -> Steps:
@@ -71,7 +71,7 @@ class CohortExport:
         self,
         cohort: Cohort | None,
         volume_nodes: Sequence,
-        before_each: Callable[[Any], None] | None,
+        before_each: Callable[[Any], Iterator[None]] | None,
         values: dict[str, int],
         wait_seconds: float,
     ) -> Iterator[Progress]:
@@ -96,8 +96,8 @@ class CohortExport:
                 ),
             )
             if before_each is not None:
-                before_each(node)
-                yield progress
+                for _step in before_each(node):
+                    yield progress
             for _step in scene.exporting_case(cohort, node, segmentation, values, wait_seconds):
                 yield progress
             if segmentation is not None:

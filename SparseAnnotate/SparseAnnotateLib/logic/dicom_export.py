@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import shutil
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -145,7 +145,7 @@ class DicomExport:
             return {}
         values = scene.label_values(drawn) if drawn is not None else {}
         annotation = (yield from scene.reading_annotation(volume_node, drawn, values)) if values else None
-        _require_up_to_date(segmentation_node, volume_node, drawn, annotation, list(masks))
+        yield from _requiring_up_to_date(segmentation_node, volume_node, drawn, annotation, list(masks))
         source, shape = scene.source_of_result(segmentation_node), scene.geometry_of(volume_node).shape
         if annotation is None:
             found = Provenance(np.zeros(shape, dtype=np.uint8))
@@ -171,11 +171,13 @@ def _enter(layers: list[np.ndarray], mask: np.ndarray, number: int, count: int) 
     layers.append(np.where(mask, number, 0).astype(np.uint8 if count < 256 else np.uint16))
 
 
-def _require_up_to_date(
+def _requiring_up_to_date(
     result_node, volume_node, drawn, annotation: SparseAnnotation | None, names: Sequence[str]
-) -> None:
+) -> Generator[None, None, None]:
+    """Raise BadInputError, step by step, when a result is out of date."""
     scene.require_current(result_node, volume_node, drawn, names)
-    now = scene.origin_now(volume_node, annotation, annotation.names if annotation is not None else {})
+    names_of = annotation.names if annotation is not None else {}
+    now = yield from scene.finding_origin(volume_node, annotation, names_of)
     since = scene.drawn_since(result_node, volume_node, now)
     if since:
         raise BadInputError(

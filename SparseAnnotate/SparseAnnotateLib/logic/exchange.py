@@ -15,7 +15,7 @@ from ..core.strict_json import from_plain
 from ..core.voxel_values import label_counts
 from .cohort_export import CohortExport
 from .fills import FillReport, store_report
-from .result_nodes import origin_of_drawing, showing_result
+from .result_nodes import noting_origin, showing_result
 from .session import Session, Waiting
 
 
@@ -46,10 +46,11 @@ class Exchange:
     ):
         """Show nnU-Net's predictions as results: see `ConsoleLogic.importNnunetPredictions`."""
         _require_volumes(volume_nodes)
-        nodes, origins = {scene.case_of(node): node for node in volume_nodes}, {}
+        nodes = {scene.case_of(node): node for node in volume_nodes}
+        origins: dict[str, scene.ResultOrigin] = {}
         prepare = self._export.request(
             volume_nodes,
-            before_each=lambda node: origins.update({node.GetID(): origin_of_drawing(node)}),
+            before_each=lambda node: noting_origin(node, origins),
             folder=_absolute(folder),
             predictions=_absolute(predictions_folder),
             run=run_name,

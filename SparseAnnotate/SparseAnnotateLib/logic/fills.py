@@ -135,12 +135,12 @@ class _Drawing:
         self.own = scene.label_values(self.node)
         yield
         annotation.require_drawn(self._volume.GetName())
-        self.drawn = annotation.label_values()
+        self.drawn = yield from annotation.finding_label_values()
         if not self.drawn:
             annotation.require_labels(self._volume.GetName())
         yield
         names = {value: name for name, value in self.own.items()}
-        self._origin = scene.origin_now(self._volume, annotation, names)
+        self._origin = yield from scene.finding_origin(self._volume, annotation, names)
         self._modality = scene.modality_of(self._volume)
         yield
         return annotation

@@ -13,7 +13,7 @@ from ..client import CORRECTION, WorkerJobs
 from ..core import BadInputError, CancelledError, Plane, SparseAnnotateError, SparseAnnotation
 from ..core.corrections import Stroke
 from ..core.messages import _
-from ..core.pieces import result_of
+from ..core.pieces import Piece, result_of
 from ..core.slow_imports import importing
 from ..core.voxel_boxes import Box, along_axes, bounding_box, enclosing_box
 from ..interpolation.correcting import PartAnswer, correcting, slice_answer, slice_at_hand
@@ -218,7 +218,7 @@ class FollowingStrokes:
         self._shown.note_taken_in(answer)
 
 
-def _prepared(answer: CorrectedAnswer) -> Generator[None, None, None]:
+def _prepared(answer: CorrectedAnswer) -> Generator[Piece | None, None, None]:
     yield from importing("scipy.ndimage", "scipy.sparse")
     # Of several channels, choosing the one of a structure takes .4 s with 40 drawn slices of 512 x 512.
     for name in answer.segments.values() if answer.drawing is not None else ():
@@ -228,7 +228,7 @@ def _prepared(answer: CorrectedAnswer) -> Generator[None, None, None]:
             yield from answer.choosing_image(answer.values[name])
         except BadInputError:
             return  # the stroke says it
-        yield
+        yield None
 
 
 def _slices_at_hand(answer: CorrectedAnswer, stroke: Stroke, annotation: SparseAnnotation) -> list[tuple[int, int]]:

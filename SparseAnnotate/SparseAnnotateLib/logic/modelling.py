@@ -20,7 +20,7 @@ from ..runs.run_folder import RunFolder
 from ..runs.run_list import RunSummary, run_summaries
 from .cohort_export import CohortExport
 from .fills import FillReport, store_report, values_of
-from .result_nodes import origin_of_drawing, showing_result
+from .result_nodes import noting_origin, showing_result
 from .session import Session, Waiting
 
 
@@ -84,10 +84,10 @@ class Modelling:
         """Run a trained model; returns a new segmentation node for each volume: see `ConsoleLogic.segment`."""
         volume_nodes = list(volume_nodes)
         cases = [scene.case_of(node) for node in volume_nodes]
-        origins = {}
+        origins: dict[str, scene.ResultOrigin] = {}
         prepare = self._export.request(
             volume_nodes,
-            before_each=lambda node: origins.update({node.GetID(): origin_of_drawing(node)}),
+            before_each=lambda node: noting_origin(node, origins),
             run=run_name,
             uncertainty=uncertainty,
             largest_component=largest_component,

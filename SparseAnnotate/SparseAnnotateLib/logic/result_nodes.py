@@ -60,13 +60,14 @@ def showing_result(
     return node
 
 
-def origin_of_drawing(volume_node) -> scene.ResultOrigin:
-    """The origin of a result that is created from the current drawing of a volume."""
+def noting_origin(volume_node, origins: dict[str, scene.ResultOrigin]) -> Generator[None, None, None]:
+    """Enter the origin of a result that is created from the current drawing of a volume, by its ID; in pieces."""
     segmentation = scene.annotated_segmentation(volume_node)
-    if segmentation is None or not scene.ledger_of(volume_node).decided:
-        return scene.origin_now(volume_node, None, {})
-    names = {value: name for name, value in scene.label_values(segmentation).items()}
-    return scene.origin_now(volume_node, scene.annotation_of(volume_node, segmentation), names)
+    annotation = None
+    if segmentation is not None and scene.ledger_of(volume_node).decided:
+        annotation = yield from scene.reading_annotation(volume_node, segmentation)
+    names = annotation.names if annotation is not None else {}
+    origins[volume_node.GetID()] = yield from scene.finding_origin(volume_node, annotation, names)
 
 
 def latest_result(volume_node, of_run: bool | None = None):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -13,6 +13,7 @@ from ..core import BadInputError, Cohort, Plane, SparseAnnotation, VolumeGeometr
 from ..core.messages import _, listed
 from ..core.modalities import CT
 from ..core.origin import Origin, finding_together
+from ..core.pieces import result_of
 from ..core.planes import slice_layer
 from ..core.slab_writing import written_in_slabs
 from ..core.strict_json import parse_json, to_text
@@ -85,13 +86,22 @@ def method_of(result_node) -> str:
 
 def origin_now(volume_node, annotation: SparseAnnotation | None, names: Mapping[int, str]) -> ResultOrigin:
     """The origin of a result that is made now; `names` gives the segment name of each label value of the annotation."""
+    return result_of(finding_origin(volume_node, annotation, names))
+
+
+def finding_origin(
+    volume_node, annotation: SparseAnnotation | None, names: Mapping[int, str]
+) -> Generator[None, None, ResultOrigin]:
+    """`origin_now` in pieces: the image and the segments are those of the first one."""
     frame, segmentation = frame_of(volume_node), annotated_segmentation(volume_node)
     segments, corrections = {}, ""
     if segmentation is not None:
         found, corrections = segmentation.GetSegmentation(), corrections_mark(segmentation)
         segments = {name: found.GetSegmentIdBySegmentName(name) for name in names.values()}
-    checksums = _slice_checksums(annotation, names) if annotation else {}
-    return ResultOrigin(str(frame) if frame else "", channels_checksum(volume_node), checksums, segments, corrections)
+    image = channels_checksum(volume_node)
+    yield
+    checksums = (yield from _finding_slice_checksums(annotation, names)) if annotation else {}
+    return ResultOrigin(str(frame) if frame else "", image, checksums, segments, corrections)
 
 
 def store_origin(result_node, origin: ResultOrigin) -> None:
@@ -227,7 +237,7 @@ def exporting_fill(cohort: Cohort, volume_node, annotation: SparseAnnotation, va
         annotation: as written into the cohort. values: label value of each segment name, in the cohort.
     """
     names = {value: name for name, value in values.items()}
-    now, case = origin_now(volume_node, annotation, names), case_of(volume_node)
+    now, case = (yield from finding_origin(volume_node, annotation, names)), case_of(volume_node)
     fills = [node for node in results_of(volume_node) if made_by(node) == FILL and confidence_of(node) is not None]
     if not fills or drawn_since(fills[-1], volume_node, now) or image_has_changed(fills[-1], now):
         return
@@ -286,9 +296,12 @@ def _origin_of(result_node) -> ResultOrigin | None:
     return parse_json(text, ResultOrigin, source) if text else None
 
 
-def _slice_checksums(annotation: SparseAnnotation, names: Mapping[int, str]) -> dict[str, int]:
-    """A checksum of what is drawn on each decided slice, which does not depend on the label values."""
-    checksums, geometry = {}, annotation.geometry
+def _finding_slice_checksums(
+    annotation: SparseAnnotation, names: Mapping[int, str]
+) -> Generator[None, None, dict[str, int]]:
+    """A checksum of what is drawn on each decided slice, which does not depend on the label values; slice by slice."""
+    checksums: dict[str, int] = {}
+    geometry = annotation.geometry
     labels = geometry.to_standard_order(annotation.labels)
     for entry in annotation.ledger.decided:
         place, index = geometry.to_standard_slice(entry.plane.array_axis(geometry), entry.index)
@@ -300,6 +313,7 @@ def _slice_checksums(annotation: SparseAnnotation, names: Mapping[int, str]) -> 
         for name in sorted(entry.structures or ()):
             checksum = zlib.crc32(f"decided: {name}".encode(), checksum)
         checksums[f"{entry.plane.value} {index}"] = checksum
+        yield
     return checksums
 
 

@@ -344,6 +344,42 @@ def test_the_image_is_read_before_others_are_kept_out_and_its_file_only_once(bal
     assert ball_cohort.drawn_on_path("ball_0").is_file()
 
 
+@pytest.mark.parametrize("saving", ["saving_annotation", "saving_case"])
+def test_an_image_that_was_just_written_is_read_in_pieces_each_time(ball_cohort, monkeypatch, saving):
+    """Until its file is some seconds old, the fingerprint is not kept."""
+    monkeypatch.setattr(image_fingerprint, "_CHUNK", 1 << 12)
+    annotation = ball_cohort.annotation("ball_0")
+    replace_image(ball_cohort, "ball_0")
+    given = {
+        "saving_annotation": (annotation,),
+        "saving_case": (lambda: (annotation, None), lambda: None),
+    }[saving]
+    chunks, read = [], open
+
+    class Counted:
+        def __init__(self, file):
+            self._file = file
+
+        def read(self, size):
+            chunks.append(size)
+            return self._file.read(size)
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_error):
+            self._file.close()
+
+    monkeypatch.setattr(image_fingerprint, "open", lambda *how: Counted(read(*how)), raising=False)
+    at_once = []
+    for _share in getattr(ball_cohort, saving)("ball_0", *given):
+        at_once.append(len(chunks))
+        chunks.clear()
+    assert sum(at_once) > 3 * 20
+    # At the end of the file, nothing is left to read.
+    assert max(at_once) <= 2
+
+
 @pytest.mark.parametrize("case", ["ball_0", "corrected"])
 def test_one_more_correction_does_not_say_which_image_an_older_cohort_was_drawn_on(ball_cohort, case):
     center = GEOMETRY.matrix @ [16, 14, 11, 1]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from SparseAnnotateLib.core import slow_imports
+from SparseAnnotateLib.core.pieces import Piece
 
 LIBRARY = Path(slow_imports.__file__).resolve().parents[2]
 
@@ -25,6 +27,20 @@ assert pieces >= 1
 assert list(importing({package!r})) == []
 """
     subprocess.run([sys.executable, "-c", code], cwd=LIBRARY, check=True)
+
+
+def test_each_module_comes_alone_and_the_garbage_collector_does_not_interrupt_it(monkeypatch, tmp_path):
+    (tmp_path / "slow_one.py").write_text("import gc; was_collecting = gc.isenabled()")
+    (tmp_path / "slow_two.py").write_text("raise ImportError")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setitem(slow_imports.PACKAGES, "slow_two", ("slow_one", "slow_two"))
+    assert gc.isenabled()
+    steps = slow_imports.importing("slow_two")
+    assert next(steps) is Piece.NEXT_IS_LONG
+    assert not sys.modules.pop("slow_one").was_collecting
+    with pytest.raises(ImportError):
+        next(steps)
+    assert gc.isenabled()
 
 
 def test_a_piece_that_another_version_lacks_is_passed_over_but_a_package_is_not(monkeypatch):

@@ -241,13 +241,31 @@ def test_a_module_that_is_reloaded_meanwhile_has_applied_nothing(mrml, logic, fi
     assert logic.panel.can_undo(volume) == undo
 
 
+def test_what_was_drawn_since_is_found_slice_by_slice(logic, filled, pieces, monkeypatch):
+    from SparseAnnotateLib.scene import results
+
+    volume, _segmentation, result = filled
+    looked_at, values_in = [], results.values_in
+    monkeypatch.setattr(results, "values_in", lambda layer: looked_at.append(layer) or values_in(layer))
+    ends, at_once = started(logic, volume, result), []
+    while not ends:
+        pieces.step()
+        at_once.append(len(looked_at))
+        looked_at.clear()
+    assert ends[0][1] is None
+    assert max(at_once) == 1
+    assert sum(at_once) == len(DRAWN)
+
+
 def test_a_volume_that_is_moved_while_its_fill_is_shown_gets_no_fill(mrml, logic, filled, pieces):
     from SparseAnnotateLib import scene
     from SparseAnnotateLib.core.pieces import result_of
-    from SparseAnnotateLib.logic.result_nodes import origin_of_drawing, showing_result
+    from SparseAnnotateLib.logic.result_nodes import noting_origin, showing_result
 
     volume, segmentation, _result = filled
-    labels, origin = labels_in(volume, segmentation), origin_of_drawing(volume)
+    labels, origins = labels_in(volume, segmentation), {}
+    result_of(noting_origin(volume, origins))
+    origin = origins[volume.GetID()]
     count = len(mrml.util.getNodesByClass("vtkMRMLNode"))
     steps = showing_result(volume, segmentation, scene.FILL, labels, {"ball": 1, "bud": 2}, origin, labels)
     next(steps)

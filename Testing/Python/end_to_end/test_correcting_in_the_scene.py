@@ -340,7 +340,9 @@ def test_a_result_of_a_volume_without_drawn_slices_is_corrected_too(mrml, logic)
 
     labels = ball(radius=9.0)
     volume = mrml.util.addVolumeFromArray(noisy_image(labels), np.diag([-1.0, 1.0, 2.0, 1.0]), "undrawn")
-    origin = result_nodes.origin_of_drawing(volume)
+    origins: dict = {}
+    result_of(result_nodes.noting_origin(volume, origins))
+    origin = origins[volume.GetID()]
     node = result_of(result_nodes.showing_result(volume, None, "run 1", labels, {"ball": 1}, origin))
     report = logic.correct(volume, "ball", point(volume, (8, 21, 22)), radius=3.0)
     assert report.corrections == 1

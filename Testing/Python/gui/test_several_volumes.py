@@ -210,6 +210,16 @@ def test_showing_the_scene_asks_all_its_nodes_once_and_a_click_asks_again(two, m
     assert asked == [("volumes",)] * 2
 
 
+def test_what_was_recommended_is_shown_with_the_first_slice_and_not_before_that_too(two, monkeypatch):
+    shown, show = [], two.panel._show_all
+    two.panel.scene_changed()  # as each new node says it
+    monkeypatch.setattr(two.panel, "_show_all", lambda: shown.append(two.panel.draw._here) or show())
+    two.panel._continue_with_drawing(None)
+    assert not two.panel._soon.active
+    two.idle()
+    assert len(shown) <= 1
+
+
 def test_boxes_that_are_unchecked_are_checked_again_when_the_parameters_say_so(two):
     both = [two.first, two.second]
     two.ui.allVolumesButton.click()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
@@ -187,6 +188,27 @@ def test_an_error_in_a_slot_fails_the_click(qt, facade):
     with pytest.raises(ZeroDivisionError):
         button.click()
     assert facade.slot_errors == []
+
+
+def test_timers_are_heard_between_two_calls_from_the_event_loop(qt, mrml):
+    heard, timer = [], qt.QTimer()
+    timer.setInterval(1)
+    timer.connect("timeout()", lambda: heard.append("timer"))
+    timer.start()
+
+    def call(number: int) -> None:
+        time.sleep(0.005)
+        heard.append(number)
+        if number < 3:
+            as_project("qt.QTimer.singleShot(0, lambda: call(number + 1))", qt=qt, call=call, number=number)
+
+    call(0)
+    while 3 not in heard:
+        mrml.app.processEvents()
+    timer.stop()
+    first, last = heard.index(1), heard.index(3)
+    assert "timer" in heard[first : heard.index(2)]
+    assert "timer" in heard[heard.index(2) : last]
 
 
 def test_timers_shortcuts_and_settings_work_as_in_slicer(qt, facade, mrml):
