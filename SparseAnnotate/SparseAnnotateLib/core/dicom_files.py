@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
 _MARK = b"DICM"
+_REPORTED_EVERY = 100  # files
 _FIRST_ELEMENTS = (b"\x00\x00", b"\x01\x00", b"\x05\x00", b"\x08\x00", b"\x16\x00")
 
 
@@ -56,31 +57,40 @@ def dicom_files(folder: str | Path, watch: Watch | None = None) -> tuple[list[st
 
     found: list[str] = []
     others = 0
-    for parent, folders, files in os.walk(folder, onerror=stop):
-        folders.sort()
-        for name in files:
-            if watch is not None:
-                watch.check()
-            path = os.path.join(parent, name)
-            if not os.path.isfile(path):
-                continue  # a link to nothing, a socket
-            if is_dicom_file(path, folder):
-                found.append(path)
-            else:
-                others += 1
+    for path in files_in(folder, watch, stop):
+        if is_dicom_file(path, folder):
+            found.append(path)
+        else:
+            others += 1
     return sorted(found), others
 
 
-def has_dicom_file(folder: str | Path) -> bool:
+def has_dicom_file(folder: str | Path, watch: Watch | None = None) -> bool:
     """Whether there is a DICOM file in a folder or the folders in it. Raises BadInputError as `dicom_files` does."""
     if not os.access(folder, os.R_OK | os.X_OK):
         dicom_files(folder)
-    return any(
-        is_dicom_file(path, folder)
-        for parent, _folders, names in os.walk(folder)
-        for path in (os.path.join(parent, name) for name in sorted(names))
-        if os.path.isfile(path)
-    )
+    return any(is_dicom_file(path, folder) for path in files_in(folder, watch))
+
+
+def files_in(
+    folder: str | Path, watch: Watch | None = None, stop: Callable[[OSError], None] | None = None
+) -> Iterator[str]:
+    """The files in a folder and the folders in it, without links to nothing and sockets, those of a folder by name.
+
+    `stop`: called when a folder cannot be read; None: it is passed over.
+    """
+    count = 0
+    for parent, folders, names in os.walk(folder, onerror=stop):
+        folders.sort()
+        for name in sorted(names):
+            count += 1
+            if watch is not None:
+                watch.check()
+                if count % _REPORTED_EVERY == 0:
+                    watch.step(0.0, _("looking for DICOM files (files so far: {count})").format(count=count))
+            path = os.path.join(parent, name)
+            if os.path.isfile(path):
+                yield path
 
 
 @contextmanager

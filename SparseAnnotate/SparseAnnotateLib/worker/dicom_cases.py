@@ -13,7 +13,7 @@ from ..core import BadInputError, Case, Cohort, CohortError, VolumeGeometry, Wat
 from ..core.case_names import file_stem
 from ..core.channels import channel_folder, check_channels
 from ..core.cohort_file import COHORT_FILE, check_labels, merged_labels, require_same_channels
-from ..core.dicom_files import has_dicom_file, is_dicom_file
+from ..core.dicom_files import files_in, has_dicom_file, is_dicom_file
 from ..core.dicom_packages import require_dicom_packages
 from ..core.dicom_series import DicomSeries
 from ..core.dicom_source import DicomSource, cases_by_series, source_path, write_source
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 _LOG = logging.getLogger(__name__)
 
 
-def holds_dicom(given: Sequence[str], is_asked_for: bool) -> bool:
+def holds_dicom(given: Sequence[str], is_asked_for: bool, watch: Watch) -> bool:
     """Whether files and folders that a user gives are DICOM; a folder with images of other formats is not.
 
     Args:
@@ -50,7 +50,7 @@ def holds_dicom(given: Sequence[str], is_asked_for: bool) -> bool:
 
     Raises BadInputError when DICOM and other images are given together, or there is no DICOM although it is asked for.
     """
-    are = {path: _is_dicom(path, is_asked_for) for path in expanded(given)}
+    are = {path: _is_dicom(path, is_asked_for, watch) for path in expanded(given)}
     if not any(are.values()):
         if is_asked_for:
             raise BadInputError(
@@ -106,7 +106,8 @@ def create_from_dicom(
         modalities = request.modalities | {name: m for name, m in modalities.items() if name in known.modalities}
         require_same_modalities(known.modalities, modalities, known.name, COHORT_FILE)
         _note_unknown_ct(known, new_series)
-    references = DicomReferences(request.references, [one for _name, one in fresh], labels)
+    looking = watch.part(0, len(fresh) + 2)
+    references = DicomReferences(request.references, [one for _name, one in fresh], labels, looking)
     for name, _one in fresh:
         _require_free(folder, name, known, names_of_channels[1:])
     made: list[Path] = []
@@ -220,16 +221,17 @@ def _require_free(folder: Path, name: str, known: Cohort | None, channels: Seque
             )
 
 
-def _is_dicom(path: str, is_asked_for: bool) -> bool:
+def _is_dicom(path: str, is_asked_for: bool, watch: Watch) -> bool:
+    watch.check()
     if os.path.isfile(path):
         return not path.lower().endswith(IMAGE_ENDINGS) and is_dicom_file(path)
     if not os.path.isdir(path):
         return False
     if not is_asked_for and _has_image(path):
         return False
-    if has_dicom_file(path):
+    if has_dicom_file(path, watch):
         return True
-    named = [name for _parent, _folders, names in os.walk(path) for name in names if name.lower().endswith(".dcm")]
+    named = [name for name in files_in(path, watch) if name.lower().endswith(".dcm")]
     if named:
         raise BadInputError(
             _(

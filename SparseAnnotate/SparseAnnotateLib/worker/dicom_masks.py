@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
-from ..core import BadInputError, Cohort, VolumeGeometry
+from ..core import BadInputError, Cohort, VolumeGeometry, Watch
 from ..core.dicom_files import dicom_files
 from ..core.dicom_reading import (
     SegmentationFile,
@@ -20,7 +20,7 @@ from ..core.images import IMAGE_ENDINGS
 from ..core.messages import _, capitalized, listed
 
 
-def segmentation_files(given: Sequence[str]) -> tuple[dict[str, str], list[str]]:
+def segmentation_files(given: Sequence[str], watch: Watch) -> tuple[dict[str, str], list[str]]:
     """Those of the files and folders a user gives that are DICOM SEG files, or hold some, as files; and the others.
 
     The files come with the folder that was given, '' for a file.
@@ -29,12 +29,14 @@ def segmentation_files(given: Sequence[str]) -> tuple[dict[str, str], list[str]]
     """
     found: dict[str, str] = {}
     others: list[str] = []
-    for text in given:
+    for number, text in enumerate(given):
+        watch.step(number / len(given), _("reading DICOM headers"))
+        part = watch.part(number, len(given))
         path = os.path.expanduser(text)
         if os.path.isdir(path):
             names = os.listdir(path) if os.access(path, os.R_OK) else []
-            inside = [] if any(n.lower().endswith(IMAGE_ENDINGS) for n in names) else dicom_files(path)[0]
-            inside = [file for file in inside if is_segmentation_file(file, path)]
+            inside = [] if any(n.lower().endswith(IMAGE_ENDINGS) for n in names) else dicom_files(path, part)[0]
+            inside = [file for file in reported(inside, part) if is_segmentation_file(file, path)]
             found |= dict.fromkeys(inside, path)
             others += [] if inside else [text]
         elif not path.lower().endswith(IMAGE_ENDINGS) and is_segmentation_file(path):
@@ -42,6 +44,13 @@ def segmentation_files(given: Sequence[str]) -> tuple[dict[str, str], list[str]]
         else:
             others.append(text)
     return found, others
+
+
+def reported(paths: Sequence[str], watch: Watch) -> Iterator[str]:
+    """The paths, one after the other, with reports that their headers are being read."""
+    for number, path in enumerate(paths):
+        watch.step(number / len(paths), _("reading DICOM headers"))
+        yield path
 
 
 class DicomMasks:
@@ -52,17 +61,17 @@ class DicomMasks:
             others belong to none. others: masks that are not DICOM.
     """
 
-    def __init__(self, cohort: Cohort, given: Sequence[str]):
+    def __init__(self, cohort: Cohort, given: Sequence[str], watch: Watch):
         self._cohort = cohort
         self.of_case: dict[str, str] = {}
         self.problems: dict[str, BadInputError] = {}
         self._files: dict[str, SegmentationFile] = {}
-        paths, self.others = segmentation_files(given)
+        paths, self.others = segmentation_files(given, watch.part(0, 2))
         by_series = cases_by_series(cohort) if paths else {}
         several: dict[str, list[str]] = {}
-        for path, folder in paths.items():
+        for path in reported(list(paths), watch.part(1, 2)):
             try:
-                file = self._files[path] = read_segmentation_header(path, folder)
+                file = self._files[path] = read_segmentation_header(path, paths[path])
             except BadInputError as error:
                 self.problems[self._key(path, error.message)] = error
                 continue

@@ -7,14 +7,14 @@ from pathlib import Path
 
 import numpy as np
 
-from ..core import BadInputError, Cohort
+from ..core import BadInputError, Cohort, Watch
 from ..core.case_names import file_stem
 from ..core.dicom_reading import SegmentationFile, read_segmentation, read_segmentation_header
 from ..core.dicom_series import DicomSeries
 from ..core.dicom_source import note_codes
 from ..core.images import write_image
 from ..core.messages import _, capitalized, joined, listed
-from .dicom_masks import segmentation_files
+from .dicom_masks import reported, segmentation_files
 from .mask_labels import in_cohort_values
 
 
@@ -28,8 +28,8 @@ class DicomReferences:
     Raises BadInputError when a series has no file or several, or other references are given, too.
     """
 
-    def __init__(self, given: Sequence[str], series: Sequence[DicomSeries], labels: Mapping[int, str]):
-        paths, self.others = segmentation_files(given)
+    def __init__(self, given: Sequence[str], series: Sequence[DicomSeries], labels: Mapping[int, str], watch: Watch):
+        paths, self.others = segmentation_files(given, watch.part(0, 2))
         self.labels = {value: name for value, name in labels.items() if value}
         self._of_series: dict[str, SegmentationFile] = {}
         if not paths:
@@ -40,7 +40,7 @@ class DicomReferences:
                     other=self.others[0]
                 )
             )
-        files = [read_segmentation_header(path, folder) for path, folder in paths.items()]
+        files = [read_segmentation_header(path, paths[path]) for path in reported(list(paths), watch.part(1, 2))]
         for one in series:
             of_series = [file for file in files if one.uid in file.series_uids]
             fitting = of_series

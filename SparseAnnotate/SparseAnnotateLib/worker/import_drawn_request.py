@@ -31,6 +31,7 @@ _NOT_TAKEN = (
     _("{count} masks were not taken (others taken: {done}):\n{problems}"),
 )
 _MOST_NAMED = 20
+_SHARES = (1.0, 9.0)  # of the time: looking for DICOM files, and reading masks
 
 
 @dataclass(frozen=True)
@@ -95,7 +96,8 @@ def import_drawn(request: ImportDrawnRequest, watch: Watch) -> list[TakenMask]:
     """
     cohort = Cohort.open(request.cohort, request.state)
     wanted = {normal_name(case.name) for case in cohort.select(request.cases)} if request.cases else None
-    reading = _Reading(cohort, request)
+    looking, watch = (watch.stage(_SHARES, stage) for stage in range(2))
+    reading = _Reading(cohort, request, looking)
     dicom = reading.dicom
     matched = matched_masks(cohort, image_files(dicom.others))
     found = {**matched.of_case, **dicom.of_case}
@@ -131,9 +133,9 @@ def import_drawn(request: ImportDrawnRequest, watch: Watch) -> list[TakenMask]:
 class _Reading:
     """Reads masks as a request asks, and draws their slices in the cohort."""
 
-    def __init__(self, cohort: Cohort, request: ImportDrawnRequest):
+    def __init__(self, cohort: Cohort, request: ImportDrawnRequest, watch: Watch):
         self._cohort, self._request = cohort, request
-        self.dicom = DicomMasks(cohort, request.masks)
+        self.dicom = DicomMasks(cohort, request.masks, watch)
         check_labels(request.labels)
         if request.slices_from and request.slices:
             raise BadInputError(_("Give the drawn slices either with '--slices' or with '--slices-from', not both."))

@@ -11,15 +11,25 @@ import numpy as np
 import pytest
 
 from dicom_made import oblique, write_series
-from small_volumes import ball
+from small_volumes import ball, cancelled_at
 from SparseAnnotateLib.command_line.main import main
-from SparseAnnotateLib.core import Cohort, Plane, SparseAnnotation, Watch, dicom_source
+from SparseAnnotateLib.core import (
+    BadInputError,
+    CancelledError,
+    Cohort,
+    Plane,
+    SparseAnnotation,
+    Watch,
+    dicom_source,
+)
 from SparseAnnotateLib.core.dicom_files import dicom_files
 from SparseAnnotateLib.core.dicom_headers import read_headers
 from SparseAnnotateLib.core.dicom_series import DicomSeries, series_of
 from SparseAnnotateLib.core.dicom_writing import DicomSegment, write_segmentation
 from SparseAnnotateLib.core.images import write_image
-from SparseAnnotateLib.worker import dicom_names
+from SparseAnnotateLib.worker import dicom_masks, dicom_names
+from SparseAnnotateLib.worker.dicom_cases import holds_dicom
+from SparseAnnotateLib.worker.requests import METHODS
 
 SHAPE = (6, 20, 18)
 GEOMETRY = oblique(SHAPE)
@@ -215,3 +225,32 @@ def test_a_case_is_not_named_by_its_folder_when_its_files_have_none_in_common(tm
     monkeypatch.setattr(dicom_names.os.path, "commonpath", on_two_drives)
     assert run("create", tmp_path / "co", tmp_path / "in", "--name-from", "parent") == 1
     assert "lie in no folder of their own. Name the cases with '--names'." in capsys.readouterr().err
+
+
+def test_looking_for_segmentations_among_many_files_shows_progress_and_can_be_cancelled(tmp_path, monkeypatch):
+    cohort = cohort_of(tmp_path, "in")
+    path = segmentation(tmp_path / "masks" / "a.dcm", series_in(tmp_path / "in"))
+    for number in range(250):
+        shutil.copy(path, path.with_name(f"b{number}.dcm"))
+    request = METHODS["import_drawn"][0](str(cohort.folder), (str(tmp_path / "masks"),))
+    seen = []
+    with pytest.raises(BadInputError, match="several DICOM SEG files"):
+        METHODS["import_drawn"][1](request, Watch(lambda progress: seen.append(progress)))
+    assert [one.message for one in seen].count("looking for DICOM files (files so far: 200)") == 1
+    fractions = [one.fraction for one in seen]
+    assert fractions == sorted(fractions)
+    assert len(set(fractions)) > 400  # whether each is a segmentation, and what it refers to
+    read = []
+    monkeypatch.setattr(dicom_masks, "is_segmentation_file", lambda *args: read.append(args))
+    with pytest.raises(CancelledError):
+        METHODS["import_drawn"][1](request, cancelled_at(2))
+    assert read == []
+
+
+@pytest.mark.parametrize("named", ["a.dcm", "a"])
+def test_looking_whether_a_folder_has_dicom_files_can_be_cancelled(tmp_path, named):
+    for number in range(120):
+        (tmp_path / "in" / str(number)).mkdir(parents=True)
+        (tmp_path / "in" / str(number) / named).write_bytes(b"no DICOM")
+    with pytest.raises(CancelledError):
+        holds_dicom([str(tmp_path / "in")], False, cancelled_at(0))
