@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+from .decathlon import is_left_by_macos
 from .dicom_packages import require_dicom_packages
 from .errors import BadInputError
 from .messages import _, capitalized
@@ -19,33 +21,65 @@ if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
 _MARK = b"DICM"
+_ENDINGS = (".dcm", ".ima", ".dicom")
+_SEARCHED_BYTES = 1 << 14  # of a file that does not begin like DICOM, for elements further on
+# A UID, with the length before it (PS3.5, 7.1).
+_ELEMENT = re.compile(rb"(?:UI[\x0e-\x40]\0|UI\0[\x0e-\x40]|\0[\x0e-\x40]\0\0\0)[0-2](?:\.[0-9]{1,39}){4}")
+_ARCHIVES = (b"PK", b"\x1f\x8b", b"7z", b"Rar!")
 _REPORTED_EVERY = 100  # files
 _FIRST_ELEMENTS = (b"\x00\x00", b"\x01\x00", b"\x05\x00", b"\x08\x00", b"\x16\x00")
 
 
 def is_dicom_file(path: str | Path, inside: str | Path = "") -> bool:
-    """Whether a file begins like a DICOM file, with or without the usual preamble. Raises BadInputError.
+    """Whether a file begins like a DICOM file, with or without the usual preamble, or only its beginning does not.
+
+    Raises BadInputError when it cannot be read.
 
     `inside`: the folder that a user gives, which messages may show; '': no part of the path is shown.
     """
     try:
         with open(path, "rb") as file:
-            head = file.read(132)
+            head = file.read(_SEARCHED_BYTES)
     except OSError as error:
         shown = _shown_inside(path, inside, _("file")) if inside else ""
         raise unreadable(path, error, shown) from error
     # Without the preamble, old files begin with the first elements of group 8.
-    return head[128:132] == _MARK or (head[:2] == b"\x08\x00" and head[2:4] in _FIRST_ELEMENTS)
+    return _is_marked(head) or (head[:2] == b"\x08\x00" and head[2:4] in _FIRST_ELEMENTS)
 
 
-def has_mark(path: str | Path) -> bool:
-    """Whether a file has the preamble and mark of DICOM files, which files of other kinds do not have by chance."""
+def is_surely_dicom(path: str | Path) -> bool:
+    """Whether a file has the mark of DICOM files, or elements that files of other kinds do not have by chance."""
     with open(path, "rb") as file:
-        return file.read(132)[128:] == _MARK
+        return _is_marked(file.read(_SEARCHED_BYTES))
 
 
-def dicom_files(folder: str | Path, watch: Watch | None = None) -> tuple[list[str], int]:
-    """The DICOM files in a folder and the folders in it, sorted, and how many other files there are.
+def _is_marked(head: bytes) -> bool:
+    if head[128:132] == _MARK:
+        return True
+    is_archive = head.startswith(_ARCHIVES) or head[257:262] == b"ustar"
+    return not is_archive and _ELEMENT.search(head) is not None
+
+
+def is_named_like_dicom(path: str | Path) -> bool:
+    """Whether a file has an ending of DICOM files."""
+    return str(path).lower().endswith(_ENDINGS) and not is_left_by_macos(path)
+
+
+class FilesFound(NamedTuple):
+    """What there is in a folder.
+
+    Attributes:
+        dicom: the DICOM files, sorted, damaged ones among them. others: how many other files there are.
+        named_alike: how many of these have an ending of DICOM files.
+    """
+
+    dicom: list[str]
+    others: int
+    named_alike: int
+
+
+def dicom_files(folder: str | Path, watch: Watch | None = None) -> FilesFound:
+    """The DICOM files in a folder and the folders in it, and how many other files there are.
 
     Files are recognized by their content, because those from a hospital often have no ending.
 
@@ -56,13 +90,14 @@ def dicom_files(folder: str | Path, watch: Watch | None = None) -> tuple[list[st
         raise unreadable(error.filename, error, _shown_inside(error.filename, folder, _("folder"))) from error
 
     found: list[str] = []
-    others = 0
+    others = named_alike = 0
     for path in files_in(folder, watch, stop):
         if is_dicom_file(path, folder):
             found.append(path)
         else:
             others += 1
-    return sorted(found), others
+            named_alike += is_named_like_dicom(path)
+    return FilesFound(sorted(found), others, named_alike)
 
 
 def has_dicom_file(folder: str | Path, watch: Watch | None = None) -> bool:

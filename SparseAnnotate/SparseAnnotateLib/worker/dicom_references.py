@@ -25,11 +25,14 @@ class DicomReferences:
         labels: label value to name; of the structures in the files, if the cohort names none. others: references that
             are not DICOM.
 
-    Raises BadInputError when a series has no file or several, or other references are given, too.
+    Raises BadInputError when a series has no file or several, one is damaged, or other references are given, too.
     """
 
     def __init__(self, given: Sequence[str], series: Sequence[DicomSeries], labels: Mapping[int, str], watch: Watch):
-        paths, self.others = segmentation_files(given, watch.part(0, 2))
+        masks = segmentation_files(given, watch.part(0, 2))
+        if masks.problems:
+            raise next(iter(masks.problems.values()))
+        paths, self.others = masks.folder_of, masks.others
         self.labels = {value: name for value, name in labels.items() if value}
         self._of_series: dict[str, SegmentationFile] = {}
         if not paths:

@@ -351,7 +351,7 @@ def test_two_thousand_files_that_are_not_dicom_are_counted_and_none_is_parsed(tm
     for number in range(2000):
         (tmp_path / f"{number}.dcm").write_bytes(b"no image" * 100)
     monkeypatch.setattr(pydicom, "dcmread", lambda *_, **__: pytest.fail("parsed"))
-    assert dicom_files(tmp_path) == ([], 2000)
+    assert dicom_files(tmp_path) == ([], 2000, 2000)
 
 
 @contextmanager

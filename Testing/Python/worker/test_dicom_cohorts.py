@@ -572,7 +572,7 @@ def test_damaged_segmentations_in_a_folder_are_told_by_numbers(cohort, hospital,
     output = capsys.readouterr()
     said = " ".join((output.out + output.err).split())
     for number in (1, 2):
-        assert f"DICOM SEG number 1 of 1 in folder {number} of 2 in the folder that holds all the files" in said
+        assert f"DICOM file number 1 of 1 in folder {number} of 2 in the folder that holds all the files" in said
     assert "Annegret" not in said
 
 

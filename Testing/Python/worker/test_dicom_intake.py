@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import shutil
+import tarfile
+import zipfile
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pydicom
 import pytest
 
 from dicom_made import oblique, write_series
@@ -254,3 +257,115 @@ def test_looking_whether_a_folder_has_dicom_files_can_be_cancelled(tmp_path, nam
         (tmp_path / "in" / str(number) / named).write_bytes(b"no DICOM")
     with pytest.raises(CancelledError):
         holds_dicom([str(tmp_path / "in")], False, cancelled_at(0))
+
+
+NOISE = np.random.default_rng(0).bytes(10_000)
+
+
+def overwrite(path: Path, start: int, content: bytes) -> None:
+    old = path.read_bytes()
+    path.write_bytes((old[:start] + content + old[start + len(content) :])[: len(old)])
+
+
+@pytest.mark.parametrize("name", ["Annegret.dcm", "Annegret"])
+@pytest.mark.parametrize(
+    ("start", "content"),
+    [
+        (0, NOISE[:132]),
+        (0, bytes(132)),
+        (0, NOISE[:1500]),
+        (132, NOISE[:200]),
+        (132, NOISE[:1000]),
+        (132, b"\xff" * 500),
+        (140, bytes(400)),
+    ],
+)
+def test_a_segmentation_whose_first_bytes_are_overwritten_is_refused_as_damaged(tmp_path, start, content, name, capsys):
+    cohort = cohort_of(tmp_path, "one", "two")
+    segmentation(tmp_path / "masks" / "whole.dcm", series_in(tmp_path / "two"))
+    path = segmentation(tmp_path / "masks" / name, series_in(tmp_path / "one"))
+    overwrite(path, start, content)
+    capsys.readouterr()
+    damaged = "its header is incomplete. Copy it again."
+    for given in (tmp_path / "masks", path):
+        assert run("import-drawn", cohort.folder, given, "--replace") == 1
+        said = capsys.readouterr().err
+        assert "The DICOM file number 1 of 2 in " in said
+        assert damaged in said
+        assert "Annegret" not in said
+    assert cohort.annotated_cases() == ["case_002"]  # the other mask was taken
+    assert run("create", tmp_path / "more", tmp_path / "one", "--references", tmp_path / "masks") == 1
+    assert damaged in capsys.readouterr().err
+
+
+def test_an_image_whose_first_bytes_are_overwritten_is_damaged_and_not_a_file_of_another_kind(tmp_path, capsys):
+    for name in ("one", "two"):
+        write_series(tmp_path / "in" / name, VOXELS, GEOMETRY)
+    path = max((tmp_path / "in" / "two").iterdir())
+    overwrite(path, 0, NOISE[:300])
+    assert run("create", tmp_path / "co", tmp_path / "in") == 1
+    assert "is damaged: its header is incomplete. Copy it again." in capsys.readouterr().err
+    assert run("create", tmp_path / "co", tmp_path / "in", "--skip-unusable") == 0
+    assert len(Cohort.open(tmp_path / "co").cases) == 1
+    for path in (tmp_path / "in" / "two").iterdir():
+        overwrite(path, 0, NOISE[:300])
+    assert run("create", tmp_path / "other", tmp_path / "in" / "two") == 1
+    assert "header is incomplete. Copy it again." in capsys.readouterr().err
+
+
+def test_an_archive_of_dicom_files_is_no_damaged_file(tmp_path, capsys):
+    write_series(tmp_path / "in", VOXELS, GEOMETRY)
+    with tarfile.open(tmp_path / "in" / "backup", "w") as archive:
+        archive.add(min((tmp_path / "in").glob("IM*")), "IM")
+    with zipfile.ZipFile(tmp_path / "in" / "more", "w") as archive:
+        archive.write(min((tmp_path / "in").glob("IM*")), "IM")
+    assert run("create", tmp_path / "co", tmp_path / "in") == 0
+    assert "Skipped 2 files that are not DICOM." in capsys.readouterr().err
+
+
+def test_files_that_are_only_named_like_dicom_are_counted_as_such(tmp_path, capsys):
+    cohort = cohort_of(tmp_path, "in")
+    path = segmentation(tmp_path / "masks" / "a.dcm", series_in(tmp_path / "in"))
+    for name in ("Annegret.dcm", "._Annegret.dcm", "readme.txt"):
+        (tmp_path / "masks" / name).write_bytes(bytes(5000))
+        shutil.copy(tmp_path / "masks" / name, tmp_path / "in")
+    skipped = "Skipped 3 files that are not DICOM. 1 of them is named like a DICOM file, so it may be damaged."
+    assert run("import-drawn", cohort.folder, tmp_path / "masks") == 0
+    assert skipped in capsys.readouterr().err
+    assert run("create", tmp_path / "other", tmp_path / "in") == 0
+    assert skipped in capsys.readouterr().err
+    assert run("import-drawn", cohort.folder, tmp_path / "masks" / "Annegret.dcm") == 1
+    said = capsys.readouterr().err
+    assert "The file number 2 of 4 in its folder" in said
+    assert "is named like a DICOM file, but has other content. It may be damaged: copy it again." in said
+    path.unlink()
+    (tmp_path / "masks" / "._Annegret.dcm").unlink()
+    assert run("import-drawn", cohort.folder, tmp_path / "masks") == 1
+    said += capsys.readouterr().err
+    assert "Its 2 files are neither images nor DICOM, although 1 of them is named like a DICOM file. It may" in said
+    assert "Annegret" not in said
+
+
+def test_dicom_files_that_are_no_segmentations_are_refused_as_masks(tmp_path, capsys):
+    cohort = cohort_of(tmp_path, "in")
+    assert run("import-drawn", cohort.folder, tmp_path / "in") == 1
+    assert "has 6 DICOM files, none of which is a segmentation (DICOM SEG). Other objects, such as" in (
+        capsys.readouterr().err
+    )
+    assert run("import-drawn", cohort.folder, min((tmp_path / "in").iterdir())) == 1
+    assert "is no segmentation (DICOM SEG)." in capsys.readouterr().err
+
+
+def test_a_series_that_lacks_images_names_damaged_files_as_a_possible_reason(tmp_path, capsys):
+    cohort = cohort_of(tmp_path, "in")
+    cohort.save_annotation("case_001", SparseAnnotation.from_slices(LABELS, GEOMETRY, Plane.AXIAL, [2]))
+    files = sorted((tmp_path / "in").iterdir())
+    ends = [path for path in files if pydicom.dcmread(path).InstanceNumber == 6]
+    for damaged, sentence in ((ends, "has other images"), (files, "is not in its folder")):
+        for path in damaged:
+            overwrite(path, 0, NOISE[:600])
+        assert run("export-dicom", cohort.folder, "--out", tmp_path / "out", "--drawn") == 1
+        said = capsys.readouterr().err
+        assert sentence in said
+        note = "1 DICOM file there is damaged" if damaged is ends else "6 DICOM files there are damaged"
+        assert note in said
