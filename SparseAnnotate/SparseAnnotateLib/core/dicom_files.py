@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import re
+import unicodedata
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -160,7 +161,6 @@ def opened(
     """
     require_dicom_packages()
     import pydicom  # here, because Slicer imports this folder at every start
-    from pydicom.errors import InvalidDicomError
 
     with quietly():
         try:
@@ -170,7 +170,7 @@ def opened(
                 dataset.bytes_left = os.fstat(file.fileno()).st_size - file.tell()
         except OSError as error:
             raise unreadable(path, error, shown, inside) from error
-        except (InvalidDicomError, EOFError, ValueError, KeyError, NotImplementedError, AttributeError) as error:
+        except Exception as error:  # a damaged file raises whatever its conversion does
             raise damaged(path, shown, inside) from error
         if not hasattr(dataset, "file_meta"):
             dataset.file_meta = pydicom.dataset.FileMetaDataset()
@@ -188,6 +188,20 @@ def value_of(dataset: Any, keyword: str) -> str:
         return str(value).strip()
     except Exception:  # a damaged element raises whatever its conversion does; it counts as missing
         return ""
+
+
+def is_readable(dataset: Any, keyword: str) -> bool:
+    """Whether an element is missing, or is of the kind that DICOM says, with characters that can be decoded."""
+    from pydicom.datadict import dictionary_VR
+
+    try:
+        if keyword not in dataset:
+            return True
+        text = value_of(dataset, keyword).strip("\0 ")
+        is_of_kind: bool = dictionary_VR(keyword) == dataset[keyword].VR
+    except Exception:  # as above
+        return False
+    return is_of_kind and not any(c == "\N{REPLACEMENT CHARACTER}" or unicodedata.category(c) == "Cc" for c in text)
 
 
 def numbers_of(dataset: Any, keyword: str) -> tuple[float, ...]:

@@ -11,8 +11,18 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from .dicom_files import damaged, group_of, is_surely_dicom, numbers_of, opened, unreadable, value_of, whole_number
-from .dicom_paths import IDENTIFIERS, NAMES, FilesBeside, patient_of
+from .dicom_files import (
+    damaged,
+    group_of,
+    is_readable,
+    is_surely_dicom,
+    numbers_of,
+    opened,
+    unreadable,
+    value_of,
+    whole_number,
+)
+from .dicom_paths import IDENTIFIERS, NAMES, FilesBeside, has_patient, patient_of
 from .dicom_rescaling import has_rescaling, rescaling_of, unusable_rescaling
 from .errors import BadInputError
 from .messages import _
@@ -118,7 +128,7 @@ class DicomHeader:
         is_color: has several values per voxel, or a palette. is_cut_off: the file is shorter than its voxels.
         voxel_bytes: size of the end of the file that holds the voxels; 0 when it is not known.
         problem: why its voxels cannot be used, as a sentence; '' otherwise.
-        patient: words that identify the patient.
+        patient: words that identify the patient. is_patient_known: the header says who that is; see `has_patient`.
     """
 
     path: str
@@ -137,6 +147,7 @@ class DicomHeader:
     slices: tuple[DicomSlice, ...]
     problem: str = ""
     patient: frozenset[str] = frozenset()
+    is_patient_known: bool = True
     patient_id: str = ""
 
     @property
@@ -144,8 +155,8 @@ class DicomHeader:
         return any(value.upper() in ("LOCALIZER", "SCOUT", "TOPOGRAM") for value in self.image_type)
 
     def names_patient(self, text: str) -> bool:
-        """True when a text has a part of the patient's name, or the ID, in it."""
-        return names_one_of(text, self.patient)
+        """True when a text has a part of the patient's name, or the ID, in it, or when the patient is not known."""
+        return not self.is_patient_known or names_one_of(text, self.patient)
 
 
 def read_headers(paths: Sequence[str], watch: Watch) -> list[DicomHeader]:
@@ -171,7 +182,7 @@ def readable_headers(paths: Sequence[str], watch: Watch) -> tuple[list[DicomHead
                 damages[path] = None
     if not damages:
         return headers, {}
-    beside, problems = FilesBeside(paths, {one.path: one.patient for one in headers}), {}
+    beside, problems = FilesBeside(paths, {one.path: one.patient for one in headers if one.is_patient_known}), {}
     for path, cause in damages.items():
         watch.check()
         shown = beside.shown(path)
@@ -215,7 +226,8 @@ def read_header(path: str, shown: str = "") -> DicomHeader:
             slices=slices,
             problem=_problem(dataset, slices),
             patient=patient_of(dataset),
-            patient_id=value_of(dataset, "PatientID"),
+            is_patient_known=has_patient(dataset),
+            patient_id=value_of(dataset, "PatientID") if is_readable(dataset, "PatientID") else "",
         )
 
 

@@ -12,12 +12,14 @@ from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from .dicom_files import quietly, value_of
+from .dicom_files import is_readable, quietly, value_of
 from .messages import _, joined
 from .patient_names import names_one_of, words_of_patient
 
 NAMES = ("PatientName", "PatientBirthName", "OtherPatientNames")
 IDENTIFIERS = ("OtherPatientIDs", "PatientBirthDate", "AccessionNumber", "StudyID")
+_ASCII = ("", "ISO_IR 6", "ISO 2022 IR 6")
+_LONGEST_NAME = 194  # three of 64 characters (PS3.5, table 6.2-1)
 _STUDY_ID = 0x0020_0010  # elements are sorted, and the study ID is the last of these
 
 
@@ -31,8 +33,27 @@ def patient_of(dataset: Any) -> frozenset[str]:
 
 
 def has_patient(dataset: Any) -> bool:
-    """Whether a header has the elements for the patient's name and ID, also empty ones, which whole files have."""
-    return "PatientName" in dataset and "PatientID" in dataset
+    """Whether a header says who the patient is, also by empty elements, which whole files have.
+
+    It does not when a name, ID or date cannot be read, or has characters that are not of the header's character set.
+    """
+    if "PatientName" not in dataset or "PatientID" not in dataset:
+        return False
+    is_ascii_only = not _has_other_letters(value_of(dataset, "SpecificCharacterSet"))
+    for keyword in (*NAMES, "PatientID", *IDENTIFIERS):
+        text = value_of(dataset, keyword)
+        is_too_long = any(len(one) > _LONGEST_NAME for one in text.split("\\"))
+        if is_too_long or not is_readable(dataset, keyword) or (is_ascii_only and not text.isascii()):
+            return False
+    return True
+
+
+def _has_other_letters(character_sets: str) -> bool:
+    """Whether character sets in a header are those of DICOM, and have other letters than ASCII."""
+    from pydicom.charset import python_encoding
+
+    found = character_sets.split("\\")
+    return all(one in python_encoding for one in found) and not all(one in _ASCII for one in found)
 
 
 class FileNumbers:

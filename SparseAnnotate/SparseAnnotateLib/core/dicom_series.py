@@ -90,12 +90,14 @@ class DicomSeries:
         return _("{series} in {folders}").format(series=title, folders=listed([f"'{f}'" for f in self.folders], 2))
 
     def names_patient(self, text: str) -> bool:
-        """True when a text names the patient of one of its files."""
-        return names_one_of(text, self._patients)
+        """True when a text names the patient of one of its files, or when one of these is not known."""
+        return self._patients is None or names_one_of(text, self._patients)
 
     @cached_property
-    def _patients(self) -> frozenset[str]:
-        """The words by which the patients of its files are recognized."""
+    def _patients(self) -> frozenset[str] | None:
+        """The words by which the patients of its files are recognized; None when one of them is not known."""
+        if not all(header.is_patient_known for header in self.headers):
+            return None
         return frozenset().union(*(header.patient for header in self.headers))
 
     @cached_property

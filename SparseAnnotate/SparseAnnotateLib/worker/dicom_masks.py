@@ -184,6 +184,10 @@ class DicomMasks:
         """A mask for messages, DICOM or not; see `shown_file`."""
         return self._files[path].shown if path in self._files else f"'{path}'"
 
+    def shown_mask(self, path: str) -> str:
+        """The same with what it is."""
+        return self._files[path].shown if path in self._files else _("the mask '{path}'").format(path=path)
+
     def _key(self, path: str, message: str = "") -> str:
         """What a file that cannot be used is called in `problems`; `message`: why its header cannot be used."""
         shown = message or self.shown(path)

@@ -15,7 +15,7 @@ from ..core.cropped_labels import read_cropped_labels
 from ..core.dicom_source import note_codes
 from ..core.drawn_elsewhere import SliceKey, with_drawn_elsewhere
 from ..core.images import read_labels
-from ..core.messages import _, counted, listed
+from ..core.messages import _, capitalized, counted, listed
 from ..core.planes import slice_layer
 from ..core.scan_files import image_files
 from ..core.segment_names import read_label_codes, read_label_names
@@ -177,7 +177,9 @@ class _Reading:
             return self._drawn(name, path, names, source, geometry)
         except BadInputError as error:
             raise BadInputError(
-                _("The mask {file} was not taken. {problem}").format(file=self.dicom.shown(path), problem=error.message)
+                _("{mask} was not taken. {problem}").format(
+                    mask=capitalized(self.dicom.shown_mask(path)), problem=error.message
+                )
             ) from error
 
     def warn_of_unused(self, masks: Mapping[str, str]) -> None:
