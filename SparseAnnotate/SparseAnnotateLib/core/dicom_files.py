@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from .decathlon import is_left_by_macos
 from .dicom_packages import require_dicom_packages
 from .errors import BadInputError
+from .given_paths import GivenPath
 from .messages import _, capitalized
 from .progress import Watch
 
@@ -31,19 +32,18 @@ _REPORTED_EVERY = 100  # files
 _FIRST_ELEMENTS = (b"\x00\x00", b"\x01\x00", b"\x05\x00", b"\x08\x00", b"\x16\x00")
 
 
-def is_dicom_file(path: str | Path, inside: str | Path = "") -> bool:
+def is_dicom_file(path: str | os.PathLike[str], inside: str | os.PathLike[str] = "") -> bool:
     """Whether a file begins like a DICOM file, with or without the usual preamble, or only its beginning does not.
 
     Raises BadInputError when it cannot be read.
 
-    `inside`: the folder that a user gives, which messages may show; '': no part of the path is shown.
+    `inside`: the folder or file that a user gives; see `shown_file`.
     """
     try:
         with open(path, "rb") as file:
             head = file.read(_SEARCHED_BYTES)
     except OSError as error:
-        shown = _shown_inside(path, inside, _("file")) if inside else ""
-        raise unreadable(path, error, shown) from error
+        raise unreadable(path, error, inside=inside) from error
     # Without the preamble, old files begin with the first elements of group 8.
     return _is_marked(head) or (head[:2] == b"\x08\x00" and head[2:4] in _FIRST_ELEMENTS)
 
@@ -79,7 +79,7 @@ class FilesFound(NamedTuple):
     named_alike: int
 
 
-def dicom_files(folder: str | Path, watch: Watch | None = None) -> FilesFound:
+def dicom_files(folder: str | os.PathLike[str], watch: Watch | None = None) -> FilesFound:
     """The DICOM files in a folder and the folders in it, and how many other files there are.
 
     Files are recognized by their content, because those from a hospital often have no ending.
@@ -87,13 +87,15 @@ def dicom_files(folder: str | Path, watch: Watch | None = None) -> FilesFound:
     Raises BadInputError when a folder or a file in it cannot be read.
     """
 
+    given = folder if isinstance(folder, GivenPath) else GivenPath(os.fspath(folder))
+
     def stop(error: OSError) -> None:
-        raise unreadable(error.filename, error, _shown_inside(error.filename, folder, _("folder"))) from error
+        raise unreadable(error.filename, error, _shown_inside(error.filename, given, _("folder"))) from error
 
     found: list[str] = []
     others = named_alike = 0
     for path in files_in(folder, watch, stop):
-        if is_dicom_file(path, folder):
+        if is_dicom_file(path, given):
             found.append(path)
         else:
             others += 1
@@ -101,7 +103,7 @@ def dicom_files(folder: str | Path, watch: Watch | None = None) -> FilesFound:
     return FilesFound(sorted(found), others, named_alike)
 
 
-def has_dicom_file(folder: str | Path, watch: Watch | None = None) -> bool:
+def has_dicom_file(folder: str | os.PathLike[str], watch: Watch | None = None) -> bool:
     """Whether there is a DICOM file in a folder or the folders in it. Raises BadInputError as `dicom_files` does."""
     if not os.access(folder, os.R_OK | os.X_OK):
         dicom_files(folder)
@@ -109,7 +111,7 @@ def has_dicom_file(folder: str | Path, watch: Watch | None = None) -> bool:
 
 
 def files_in(
-    folder: str | Path, watch: Watch | None = None, stop: Callable[[OSError], None] | None = None
+    folder: str | os.PathLike[str], watch: Watch | None = None, stop: Callable[[OSError], None] | None = None
 ) -> Iterator[str]:
     """The files in a folder and the folders in it, without links to nothing and sockets, those of a folder by name.
 
@@ -151,7 +153,7 @@ def opened(
     tags: Sequence[str] | None = None,
     with_voxels: bool = False,
     shown: str = "",
-    inside: str | Path = "",
+    inside: str | os.PathLike[str] = "",
 ) -> Iterator[Dataset]:
     """A DICOM file, read by pydicom with all elements, or some; `bytes_left` is the size of its rest, the voxels.
 
@@ -228,14 +230,16 @@ def whole_number(dataset: Any, keyword: str) -> int:
         return 0
 
 
-def damaged(path: str | Path, shown: str = "", inside: str | Path = "") -> BadInputError:
+def damaged(path: str | os.PathLike[str], shown: str = "", inside: str | os.PathLike[str] = "") -> BadInputError:
     """What is wrong with a damaged file. `shown`, `inside`: as for `opened`."""
     return BadInputError(
         _("{file} is damaged: its header is incomplete. Copy it again.").format(file=_called(path, shown, inside))
     )
 
 
-def unreadable(path: str | Path, error: OSError, shown: str = "", inside: str | Path = "") -> BadInputError:
+def unreadable(
+    path: str | os.PathLike[str], error: OSError, shown: str = "", inside: str | os.PathLike[str] = ""
+) -> BadInputError:
     """What is wrong with a file that cannot be opened. `shown`, `inside`: as for `opened`."""
     return BadInputError(
         _("{file} cannot be read ({reason}).").format(
@@ -244,15 +248,13 @@ def unreadable(path: str | Path, error: OSError, shown: str = "", inside: str | 
     )
 
 
-def _called(path: str | Path, shown: str, inside: str | Path, kind: str = "") -> str:
+def _called(path: str | os.PathLike[str], shown: str, inside: str | os.PathLike[str], kind: str = "") -> str:
     from .dicom_paths import shown_file  # here, because it reads files, too
 
     return capitalized(shown or shown_file(path, kind=kind, inside=inside))
 
 
-def _shown_inside(path: str | Path, folder: str | Path, kind: str) -> str:
+def _shown_inside(path: str | os.PathLike[str], folder: GivenPath, kind: str) -> str:
     from .dicom_paths import shown_inside  # here, as above
 
-    if os.path.abspath(path) == os.path.abspath(folder):
-        return _("the {kind} '{path}'").format(kind=kind, path=path)
     return shown_inside(path, folder, kind)

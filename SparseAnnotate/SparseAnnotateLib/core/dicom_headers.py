@@ -6,6 +6,7 @@ see `DicomHeader.names_patient`.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -305,7 +306,7 @@ def class_of(dataset: Any) -> str:
     return next((uid for uid in found if _UID.fullmatch(uid)), "")
 
 
-def require_whole_header(dataset: Any, path: str, shown: str, inside: str = "") -> None:
+def require_whole_header(dataset: Any, path: str, shown: str, inside: str | os.PathLike[str] = "") -> None:
     """Raise BadInputError when a header ends too early: pydicom reads what there is. As for `opened`."""
     sop_class = class_of(dataset)
     if sop_class == DICOMDIR_CLASS:

@@ -2,17 +2,18 @@
 
 A path is shown when it is known who the patient is, and the path does not name them. Otherwise, a file is called by
 its number, and its folder by numbers from the last folder on whose path names nobody. What a damaged header says is
-not trusted: it may be that of nobody.
+not trusted: it may be that of nobody. What a user gives is called by its number among all that is given: the shell may
+have written it for a pattern.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Collection, Iterable, Mapping
-from pathlib import Path
 from typing import Any
 
 from .dicom_files import is_readable, quietly, value_of
+from .given_paths import GivenPath
 from .messages import _, joined
 from .patient_names import names_one_of, words_of_patient
 
@@ -76,11 +77,11 @@ class FileNumbers:
 
 
 def shown_file(
-    path: str | Path,
+    path: str | os.PathLike[str],
     patient: Collection[str] | None = None,
     kind: str = "",
     numbers: FileNumbers | None = None,
-    inside: str | Path = "",
+    inside: str | os.PathLike[str] = "",
 ) -> str:
     """A DICOM file for messages, for example "the DICOM file '/data/ct/IM3'".
 
@@ -89,19 +90,24 @@ def shown_file(
             path is shown.
         kind: what it is; '' for 'DICOM file'.
         numbers: of files and folders that were read before.
-        inside: a folder that was searched, which is not shown either; '' for none.
+        inside: a folder that was searched, or the file itself, if a user gives it, which is not shown either; '' for
+            none.
     """
     kind = kind or _("DICOM file")
     if patient is not None and not names_one_of(str(path), patient):
         return _("the {kind} '{path}'").format(kind=kind, path=path)
     place = os.path.abspath(path)
+    if isinstance(inside, GivenPath) and os.path.abspath(inside) == place:
+        return inside.called(kind)
     root = _unnamed_folder(os.path.dirname(place), patient) if patient else ""
-    return _by_number(place, root, kind, numbers or FileNumbers(), os.path.abspath(inside) if inside else "")
+    return _by_number(place, root, kind, numbers or FileNumbers(), inside)
 
 
-def shown_inside(path: str | Path, folder: str | Path, kind: str) -> str:
-    """A file or folder by its numbers in a folder that may be shown, such as one that a user gives."""
-    return _by_number(os.path.abspath(path), os.path.abspath(folder), kind, FileNumbers())
+def shown_inside(path: str | os.PathLike[str], folder: GivenPath, kind: str) -> str:
+    """A file or folder by its numbers in a folder that a user gives, or the folder itself."""
+    if os.path.abspath(path) == os.path.abspath(folder):
+        return folder.shown
+    return _by_number(os.path.abspath(path), "", kind, FileNumbers(), folder)
 
 
 class FilesBeside:
@@ -142,7 +148,7 @@ class FilesBeside:
         return _by_number(os.path.abspath(path), root, kind, self._numbers, self._common)
 
 
-def _by_number(path: str, root: str, kind: str, numbers: FileNumbers, hidden: str = "") -> str:
+def _by_number(path: str, root: str, kind: str, numbers: FileNumbers, hidden: str | os.PathLike[str] = "") -> str:
     """A file or folder by its number, and by those of its folders.
 
     Args:
@@ -155,12 +161,15 @@ def _by_number(path: str, root: str, kind: str, numbers: FileNumbers, hidden: st
             kind=kind, number=number, count=count, folder=folder
         )
     places: list[str] = []
-    while (root or hidden) and folder not in (root or hidden, os.path.dirname(folder)):
+    end = root or (os.path.abspath(hidden) if hidden else "")
+    while end and folder not in (end, os.path.dirname(folder)):
         one, of_all = numbers.of(folder)
         places.append(_("folder {number} of {count}").format(number=one, count=of_all))
         folder = os.path.dirname(folder)
     if root:
         places.append(f"'{root}'")
+    elif isinstance(hidden, GivenPath):
+        places.append(hidden.shown)
     else:
         places.append(_("the folder that holds all the files") if places else _("its folder"))
     return _(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,7 +48,7 @@ class SegmentationFile:
         return bool(self.images) and all((uid, n) in own or (uid, 0) in own for uid, n in self.images)
 
 
-def is_segmentation_file(path: str | Path, inside: str | Path = "") -> bool:
+def is_segmentation_file(path: str | Path, inside: str | os.PathLike[str] = "") -> bool:
     """Whether a file is a DICOM SEG. `inside`: as for `opened`.
 
     Raises BadInputError when it cannot be read, or is so damaged that it does not say what it is.
@@ -61,13 +62,13 @@ def is_segmentation_file(path: str | Path, inside: str | Path = "") -> bool:
     return sop_class in SEGMENTATION_CLASSES
 
 
-def read_segmentation_header(path: str | Path, inside: str | Path = "") -> SegmentationFile:
+def read_segmentation_header(path: str | Path, inside: str | os.PathLike[str] = "") -> SegmentationFile:
     """What a header says. `inside`: as for `opened`.
 
     Raises BadInputError when the file is damaged, or names no segments.
     """
     with opened(path, inside=inside) as dataset:
-        require_whole_header(dataset, str(path), "", str(inside))
+        require_whole_header(dataset, str(path), "", inside)
         patient = patient_of(dataset) if has_patient(dataset) else None
         shown = shown_file(path, patient, kind=_("DICOM SEG"), inside=inside)
         if value_of(dataset, "SegmentationType") == "FRACTIONAL":

@@ -19,6 +19,7 @@ from .dicom_files import dicom_files
 from .dicom_headers import DicomHeader, readable_headers
 from .dicom_series import DicomSeries, series_key, series_of
 from .errors import BadInputError, CohortError
+from .given_paths import GivenPath
 from .messages import _, counted, joined
 from .permissions import exists
 from .progress import Watch
@@ -128,7 +129,7 @@ class SourceSeries:
         if self._given is not None:
             if not exists(self._given) or not os.path.isdir(self._given):
                 raise BadInputError(_("The folder '{folder}' does not exist.").format(folder=self._given))
-            self._headers(self._given, "", watch)
+            self._headers(GivenPath(self._given), "", watch)
 
     def of(self, name: str, watch: Watch) -> DicomSeries:
         """The series of a case, with the same images.
@@ -207,7 +208,7 @@ class SourceSeries:
         )
         return CohortError(joined(" ", [message, *([note] if damaged else [])]))
 
-    def _headers(self, folder: str, uid: str, watch: Watch) -> list[DicomHeader]:
+    def _headers(self, folder: str | GivenPath, uid: str, watch: Watch) -> list[DicomHeader]:
         """The headers of a series in a folder, each of which is read once; damaged files are missing."""
         place = os.path.realpath(folder)
         if place not in self._scanned:

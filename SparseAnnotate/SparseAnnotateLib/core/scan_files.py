@@ -51,9 +51,9 @@ def image_files(given: Sequence[str], one_per_folder: bool = False) -> tuple[str
         _LOG.warning(
             counted(
                 len(skipped),
-                "Skipped {count} file that does not end like an image: '{example}'.",
-                "Skipped {count} files that do not end like an image, for example '{example}'.",
-                example=skipped[0],
+                "Skipped {count} file that does not end like an image{example}.",
+                "Skipped {count} files that do not end like an image{example}.",
+                example=_example(skipped),
             )
         )
     return tuple(found)
@@ -135,13 +135,10 @@ def _images_of_pattern(pattern: str, one_per_folder: bool, skipped: list[str]) -
         raise BadInputError(
             counted(
                 len(files),
-                _("'{pattern}' matches {count} file, '{example}', which does not end like an image. {endings}"),
-                _(
-                    "'{pattern}' matches {count} files, none of which ends like an image, for example '{example}'. "
-                    "{endings}"
-                ),
+                _("'{pattern}' matches {count} file, which does not end like an image{example}. {endings}"),
+                _("'{pattern}' matches {count} files, none of which ends like an image{example}. {endings}"),
                 pattern=pattern,
-                example=files[0],
+                example=_example(files),
                 endings=_endings_sentence(files),
             )
         )
@@ -152,6 +149,16 @@ def _images_of_pattern(pattern: str, one_per_folder: bool, skipped: list[str]) -
             )
         )
     return [image for folder in matched for image in _images_in_folder(folder, one_per_folder, skipped)]
+
+
+def _example(files: Sequence[str]) -> str:
+    """One of the files, to append to a sentence; '' for DICOM files: their paths often name the patient."""
+    shown = next((path for path in files if not is_named_like_dicom(path)), None)
+    if shown is None or (os.path.isfile(shown) and os.access(shown, os.R_OK) and is_dicom_file(shown)):
+        return ""
+    if len(files) == 1:
+        return f": '{shown}'"
+    return _(", for example '{file}'").format(file=shown)
 
 
 def _no_images(folder: str, content: _Content) -> BadInputError:

@@ -18,9 +18,10 @@ from ..core.dicom_packages import require_dicom_packages
 from ..core.dicom_series import DicomSeries
 from ..core.dicom_source import DicomSource, cases_by_series, source_path, write_source
 from ..core.dicom_voxels import read_series
+from ..core.given_paths import GivenPath, shown_given
 from ..core.image_intake import remove_imported
 from ..core.images import IMAGE_ENDINGS, write_image
-from ..core.messages import _, capitalized, listed
+from ..core.messages import _, capitalized
 from ..core.modalities import CT, require_same_modalities
 from .case_channels import CaseChannels
 from .dicom_channels import (
@@ -50,21 +51,30 @@ def holds_dicom(given: Sequence[str], is_asked_for: bool, watch: Watch) -> bool:
 
     Raises BadInputError when DICOM and other images are given together, or there is no DICOM although it is asked for.
     """
-    are = {path: _is_dicom(path, is_asked_for, watch) for path in expanded(given)}
+    are = {one: _is_dicom(one, is_asked_for, watch) for one in expanded(given)}
+    if any(are.values()) or is_asked_for:
+        _require_existing(given)
     if not any(are.values()):
         if is_asked_for:
             raise BadInputError(
-                _("There are no DICOM files in {given}, so no series can be chosen.").format(
-                    given=listed([f"'{path}'" for path in given], 3)
-                )
+                _("There are no DICOM files in {given}, so no series can be chosen.").format(given=shown_given([*are]))
             )
         return False
     if not all(are.values()):
         one, other = (next(path for path, is_it in are.items() if is_it is kind) for kind in (True, False))
         raise BadInputError(
-            _("'{dicom}' is DICOM, and '{other}' is not. Add them one after the other.").format(dicom=one, other=other)
+            _("Of {given}, number {dicom} is DICOM, and number {other} is not. Add them one after the other.").format(
+                given=shown_given([*are]), dicom=one.number, other=other.number
+            )
         )
     return True
+
+
+def _require_existing(given: Sequence[str]) -> None:
+    """Raise BadInputError when a path or pattern stands for nothing: it was typed, so that it is shown."""
+    for text in given:
+        if not expanded([text]) or not all(map(os.path.exists, expanded([text]))):
+            raise BadInputError(_("The file or folder '{path}' does not exist.").format(path=text))
 
 
 def create_from_dicom(
@@ -221,10 +231,10 @@ def _require_free(folder: Path, name: str, known: Cohort | None, channels: Seque
             )
 
 
-def _is_dicom(path: str, is_asked_for: bool, watch: Watch) -> bool:
+def _is_dicom(path: GivenPath, is_asked_for: bool, watch: Watch) -> bool:
     watch.check()
     if os.path.isfile(path):
-        return not path.lower().endswith(IMAGE_ENDINGS) and is_dicom_file(path)
+        return not path.path.lower().endswith(IMAGE_ENDINGS) and is_dicom_file(path, path)
     if not os.path.isdir(path):
         return False
     if not is_asked_for and _has_image(path):
@@ -235,14 +245,14 @@ def _is_dicom(path: str, is_asked_for: bool, watch: Watch) -> bool:
     if named:
         raise BadInputError(
             _(
-                "None of the files in '{folder}' is DICOM, although {count} have the ending .dcm. Check that they were "
+                "None of the files in {folder} is DICOM, although {count} have the ending .dcm. Check that they were "
                 "copied or unpacked completely."
-            ).format(folder=path, count=len(named))
+            ).format(folder=path.shown, count=len(named))
         )
     return False
 
 
-def _has_image(folder: str) -> bool:
+def _has_image(folder: GivenPath) -> bool:
     """Whether there are images of other formats directly in a folder, or in the folders in it."""
     try:
         names = os.listdir(folder)
@@ -250,7 +260,7 @@ def _has_image(folder: str) -> bool:
         names += [name for one in inner if os.access(one, os.R_OK) for name in os.listdir(one)]
     except OSError as error:
         raise BadInputError(
-            _("The folder '{folder}' cannot be read ({reason}).").format(folder=folder, reason=error.strerror)
+            _("{folder} cannot be read ({reason}).").format(folder=capitalized(folder.shown), reason=error.strerror)
         ) from error
     return any(name.lower().endswith(IMAGE_ENDINGS) for name in names)
 

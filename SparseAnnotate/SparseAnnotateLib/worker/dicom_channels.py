@@ -46,9 +46,9 @@ def cases_of_series(series: Sequence[DicomSeries], channels: Mapping[str, str]) 
                 "Say which DICOM series each channel is, by its description or UID, for example {name}='{example}'."
             ).format(name=names[0], example=_("T2 FLAIR axial"))
         )
-    studies: dict[tuple[str, str], dict[str, DicomSeries]] = {}
+    studies: dict[tuple[str, frozenset[str]], dict[str, DicomSeries]] = {}
     for one in series:
-        parts = studies.setdefault((one.headers[0].study_uid, str(one.headers[0].patient)), {})
+        parts = studies.setdefault((one.headers[0].study_uid, one.headers[0].patient), {})
         for name, text in zip(names, channels.values(), strict=True):
             if not is_named(one, text):
                 continue

@@ -10,7 +10,6 @@ import numpy as np
 
 from ..core import BadInputError, Cohort, VolumeGeometry, Watch
 from ..core.dicom_files import dicom_files, is_dicom_file, is_named_like_dicom
-from ..core.dicom_paths import shown_file
 from ..core.dicom_reading import (
     SegmentationFile,
     is_segmentation_file,
@@ -18,6 +17,7 @@ from ..core.dicom_reading import (
     read_segmentation_header,
 )
 from ..core.dicom_source import cases_by_series, note_codes, read_source
+from ..core.given_paths import GivenPath
 from ..core.images import IMAGE_ENDINGS
 from ..core.messages import _, capitalized, counted, listed
 from .dicom_intake import log_skipped
@@ -28,11 +28,11 @@ class SegmentationFiles:
     """The DICOM SEG files among files and folders that a user gives.
 
     Attributes:
-        folder_of: each file with the folder that was given, '' for a file. others: what is not DICOM, as given.
+        given: each file with the file or folder that was given. others: what is not DICOM, as given.
         problems: by file, why one is no DICOM SEG, or is so damaged that it does not say what it is.
     """
 
-    folder_of: dict[str, str] = field(default_factory=dict)
+    given: dict[str, GivenPath] = field(default_factory=dict)
     others: list[str] = field(default_factory=list)
     problems: dict[str, BadInputError] = field(default_factory=dict)
 
@@ -47,30 +47,32 @@ def segmentation_files(given: Sequence[str], watch: Watch) -> SegmentationFiles:
         watch.step(number / len(given), _("reading DICOM headers"))
         part = watch.part(number, len(given))
         path = os.path.expanduser(text)
+        place = GivenPath(path, number + 1, len(given))
         if os.path.isdir(path):
             names = os.listdir(path) if os.access(path, os.R_OK) else []
             has_images = any(name.lower().endswith(IMAGE_ENDINGS) for name in names)
-            if has_images or not _take_folder(path, found, part):
+            if has_images or not _take_folder(place, found, part):
                 found.others.append(text)
         elif path.lower().endswith(IMAGE_ENDINGS) or not os.path.isfile(path):
             found.others.append(text)
-        elif is_dicom_file(path) or is_named_like_dicom(path):
-            _take_given(path, found)
+        elif is_dicom_file(path, place) or is_named_like_dicom(path):
+            _take_given(place, found)
         else:
             found.others.append(text)
     return found
 
 
-def _take_given(path: str, found: SegmentationFiles) -> None:
-    if not is_dicom_file(path):
+def _take_given(given: GivenPath, found: SegmentationFiles) -> None:
+    path = given.path
+    if not is_dicom_file(path, given):
         problem = _("{file} is named like a DICOM file, but has other content. It may be damaged: copy it again.")
-        found.problems[path] = BadInputError(problem.format(file=capitalized(shown_file(path, kind=_("file")))))
-    elif not _take_file(path, "", found):
+        found.problems[path] = BadInputError(problem.format(file=capitalized(given.called(_("file")))))
+    elif not _take_file(path, given, found):
         problem = _("{file} is no segmentation (DICOM SEG).")
-        found.problems[path] = BadInputError(problem.format(file=capitalized(shown_file(path))))
+        found.problems[path] = BadInputError(problem.format(file=capitalized(given.called(_("DICOM file")))))
 
 
-def _take_folder(folder: str, found: SegmentationFiles, watch: Watch) -> bool:
+def _take_folder(folder: GivenPath, found: SegmentationFiles, watch: Watch) -> bool:
     """Take the DICOM SEG files in a folder; False when there is no DICOM file."""
     inside = dicom_files(folder, watch)
     taken = [_take_file(file, folder, found) for file in reported(inside.dicom, watch)]
@@ -80,9 +82,9 @@ def _take_folder(folder: str, found: SegmentationFiles, watch: Watch) -> bool:
         raise BadInputError(
             counted(
                 len(taken),
-                _("'{folder}' has {count} DICOM file, which is no segmentation (DICOM SEG). {others}"),
-                _("'{folder}' has {count} DICOM files, none of which is a segmentation (DICOM SEG). {others}"),
-                folder=folder,
+                _("{folder} has {count} DICOM file, which is no segmentation (DICOM SEG). {others}"),
+                _("{folder} has {count} DICOM files, none of which is a segmentation (DICOM SEG). {others}"),
+                folder=capitalized(folder.shown),
                 others=_("Other objects, such as structure sets (RTSTRUCT), are not read as masks."),
             )
         )
@@ -90,12 +92,12 @@ def _take_folder(folder: str, found: SegmentationFiles, watch: Watch) -> bool:
     return True
 
 
-def _take_file(path: str, folder: str, found: SegmentationFiles) -> bool:
+def _take_file(path: str, given: GivenPath, found: SegmentationFiles) -> bool:
     """Take a file that is a DICOM SEG, or so damaged that it may be one; False when it is none."""
     try:
-        if not is_segmentation_file(path, folder):
+        if not is_segmentation_file(path, given):
             return False
-        found.folder_of[path] = folder
+        found.given[path] = given
     except BadInputError as error:
         found.problems[path] = error
     return True
@@ -122,7 +124,7 @@ class DicomMasks:
         self.problems: dict[str, BadInputError] = {}
         self._files: dict[str, SegmentationFile] = {}
         found = segmentation_files(given, watch.part(0, 2))
-        paths, self.others = found.folder_of, found.others
+        paths, self.others = found.given, found.others
         for path, error in found.problems.items():
             self.problems[self._key(path, error.message)] = error
         by_series = cases_by_series(cohort) if paths else {}

@@ -32,16 +32,17 @@ class DicomReferences:
         masks = segmentation_files(given, watch.part(0, 2))
         if masks.problems:
             raise next(iter(masks.problems.values()))
-        paths, self.others = masks.folder_of, masks.others
+        paths, self.others = masks.given, masks.others
         self.labels = {value: name for value, name in labels.items() if value}
         self._of_series: dict[str, SegmentationFile] = {}
         if not paths:
             return
         if self.others:
             raise BadInputError(
-                _("Some references are DICOM SEG files, and '{other}' is not. Give references of one kind.").format(
-                    other=self.others[0]
-                )
+                _(
+                    "Some references are DICOM SEG files, and number {number} of the {count} given is not. Give "
+                    "references of one kind."
+                ).format(number=list(given).index(self.others[0]) + 1, count=len(given))
             )
         files = [read_segmentation_header(path, paths[path]) for path in reported(list(paths), watch.part(1, 2))]
         for one in series:

@@ -290,7 +290,9 @@ def test_a_segmentation_whose_first_bytes_are_overwritten_is_refused_as_damaged(
     for given in (tmp_path / "masks", path):
         assert run("import-drawn", cohort.folder, given, "--replace") == 1
         said = capsys.readouterr().err
-        assert "The DICOM file number 1 of 2 in " in said
+        assert (
+            "The DICOM file " + ("given is" if given is path else "number 1 of 2 in the folder given (sorted") in said
+        )
         assert damaged in said
         assert "Annegret" not in said
     assert cohort.annotated_cases() == ["case_002"]  # the other mask was taken
@@ -336,8 +338,7 @@ def test_files_that_are_only_named_like_dicom_are_counted_as_such(tmp_path, caps
     assert skipped in capsys.readouterr().err
     assert run("import-drawn", cohort.folder, tmp_path / "masks" / "Annegret.dcm") == 1
     said = capsys.readouterr().err
-    assert "The file number 2 of 4 in its folder" in said
-    assert "is named like a DICOM file, but has other content. It may be damaged: copy it again." in said
+    assert "The file given is named like a DICOM file, but has other content. It may be damaged: copy it again." in said
     path.unlink()
     (tmp_path / "masks" / "._Annegret.dcm").unlink()
     assert run("import-drawn", cohort.folder, tmp_path / "masks") == 1
@@ -349,11 +350,12 @@ def test_files_that_are_only_named_like_dicom_are_counted_as_such(tmp_path, caps
 def test_dicom_files_that_are_no_segmentations_are_refused_as_masks(tmp_path, capsys):
     cohort = cohort_of(tmp_path, "in")
     assert run("import-drawn", cohort.folder, tmp_path / "in") == 1
-    assert "has 6 DICOM files, none of which is a segmentation (DICOM SEG). Other objects, such as" in (
-        capsys.readouterr().err
+    assert (
+        "The folder given has 6 DICOM files, none of which is a segmentation (DICOM SEG). Other objects, such as"
+        in (capsys.readouterr().err)
     )
     assert run("import-drawn", cohort.folder, min((tmp_path / "in").iterdir())) == 1
-    assert "is no segmentation (DICOM SEG)." in capsys.readouterr().err
+    assert "The DICOM file given is no segmentation (DICOM SEG)." in capsys.readouterr().err
 
 
 def test_a_series_that_lacks_images_names_damaged_files_as_a_possible_reason(tmp_path, capsys):
@@ -369,3 +371,59 @@ def test_a_series_that_lacks_images_names_damaged_files_as_a_possible_reason(tmp
         assert sentence in said
         note = "1 DICOM file there is damaged" if damaged is ends else "6 DICOM files there are damaged"
         assert note in said
+
+
+def test_what_is_given_is_called_by_its_number_because_the_shell_may_have_written_it(tmp_path, capsys):
+    """Patterns of the shell, and those that the command itself expands."""
+    patients = [tmp_path / "in" / f"{letter} Annegret" for letter in "ABC"]
+    for folder in patients:
+        (folder / "ct").mkdir(parents=True)
+        (folder / "ct" / "readme.txt").write_text("x")
+    pattern = tmp_path / "in" / "*"
+    write_series(patients[0] / "ct", VOXELS, GEOMETRY)
+    said = ""
+    for given in (patients, [pattern]):
+        assert run("create", tmp_path / "co", *given) == 1
+        said += capsys.readouterr().err
+    for known in ("", " (those of a pattern by name)"):
+        assert f"Of the 3 files and folders given{known}, number 1 is DICOM, and number 2 is not." in said
+    shutil.rmtree(patients[0] / "ct")
+    assert run("create", tmp_path / "co", *patients, "--series", "liver") == 1
+    said += capsys.readouterr().err
+    assert "There are no DICOM files in the 3 files and folders given, so no series can be chosen." in said
+    (patients[1] / "a.dcm").write_text("x" * 200)
+    assert run("create", tmp_path / "co", *patients) == 1
+    said += capsys.readouterr().err
+    assert "None of the files in number 2 of the 3 files and folders given is DICOM, although 1 have" in said
+    assert "Annegret" not in said
+    assert run("create", tmp_path / "co", tmp_path / "tpyo", "--series", "liver") == 1
+    assert f"The file or folder '{tmp_path / 'tpyo'}' does not exist." in capsys.readouterr().err
+
+
+def test_masks_that_are_given_are_called_by_their_numbers(tmp_path, capsys):
+    cohort = cohort_of(tmp_path, "in")
+    paths = [segmentation(tmp_path / f"Annegret {n}" / "a.dcm", series_in(tmp_path / "in")) for n in range(3)]
+    overwrite(paths[1], 132, NOISE[:1000])
+    overwrite(paths[2], 0, bytes(100_000))
+    capsys.readouterr()
+    assert run("import-drawn", cohort.folder, *paths) == 1
+    said = capsys.readouterr().err
+    assert "The DICOM file that is number 2 of the 3 files and folders given is damaged: its header" in said
+    assert "The file that is number 3 of the 3 files and folders given is named like a DICOM file, but" in said
+    write_image(tmp_path / "Annegret.nrrd", LABELS, GEOMETRY)
+    given = [paths[0], tmp_path / "Annegret.nrrd"]
+    assert run("create", tmp_path / "more", tmp_path / "in", "--references", *given) == 1
+    said += capsys.readouterr().err
+    assert "Some references are DICOM SEG files, and number 2 of the 2 given is not." in said
+    assert "Annegret" not in said
+
+
+def test_names_of_dicom_files_are_no_examples_of_files_that_are_no_images(tmp_path, capsys):
+    cohort = cohort_of(tmp_path, "other")
+    write_series(tmp_path / "in", VOXELS, GEOMETRY)
+    for number, path in enumerate(sorted((tmp_path / "in").iterdir())):
+        path.rename(path.with_name(f"Annegret {number}"))
+    assert run("import-drawn", cohort.folder, tmp_path / "in" / "*") == 1
+    said = capsys.readouterr().err
+    assert "matches 6 files, none of which ends like an image. Images end in" in said
+    assert "Annegret" not in said
