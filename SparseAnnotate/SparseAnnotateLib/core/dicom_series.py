@@ -30,7 +30,6 @@ from .dicom_time_points import choice_sentence, time_points
 from .errors import BadInputError
 from .geometry import VolumeGeometry
 from .messages import _, capitalized, counted, listed
-from .modalities import CT
 from .patient_names import names_one_of
 
 _MOST_OF_LOCALIZER = 20  # images in one orientation
@@ -223,14 +222,6 @@ def _series(headers: Sequence[DicomHeader], time_point: int) -> DicomSeries:
         require_one_rescaling(slices)
         require_even(slices, choice_sentence(differing_in, count) if points else "")
         notes += require_one_of_each(slices)
-        if kept[0].modality == CT and not slices[0].is_rescaled:
-            notes.append(
-                _(
-                    "its CT images do not say how their values become Hounsfield units (no rescale slope and "
-                    "intercept). They are taken to be Hounsfield units, unless another modality than CT is given, as "
-                    "with '--modality OT' when the cohort is made."
-                )
-            )
         if slices[0].frame and len(kept) > 1:
             notes.append(_("its images are in several multi-frame files, so 'export-dicom' cannot refer to them."))
         geometry = stack_geometry(slices)

@@ -29,6 +29,7 @@ from .dicom_channels import (
     cases_of_series,
     channel_voxels,
     modalities_of,
+    note_missing_rescaling,
     require_one_modality,
     require_usable_channels,
     series_of_channels,
@@ -116,6 +117,7 @@ def create_from_dicom(
         modalities = request.modalities | {name: m for name, m in modalities.items() if name in known.modalities}
         require_same_modalities(known.modalities, modalities, known.name, COHORT_FILE)
         _note_unknown_ct(known, new_series)
+    note_missing_rescaling(new_series, {**(known.modalities if known is not None else {}), **modalities})
     looking = watch.part(0, len(fresh) + 2)
     references = DicomReferences(request.references, [one for _name, one in fresh], labels, looking)
     for name, _one in fresh:

@@ -427,3 +427,60 @@ def test_names_of_dicom_files_are_no_examples_of_files_that_are_no_images(tmp_pa
     said = capsys.readouterr().err
     assert "matches 6 files, none of which ends like an image. Images end in" in said
     assert "Annegret" not in said
+
+
+NO_RESCALING = "do not say how their values become Hounsfield units"
+
+
+def without_rescaling(headers):
+    for dataset in headers:
+        del dataset.RescaleSlope, dataset.RescaleIntercept
+
+
+@pytest.mark.parametrize(
+    ("header", "options", "is_noted"),
+    [
+        ("CT", [], True),
+        ("MR", [], False),
+        ("CT", ["--modality", "OT"], False),
+        ("MR", ["--modality", "CT"], True),
+        ("", ["--modality", "CT"], True),
+    ],
+)
+def test_a_missing_rescaling_is_noted_of_what_the_cohort_takes_as_ct(tmp_path, capsys, header, options, is_noted):
+    write_series(tmp_path / "in", VOXELS, GEOMETRY, without_rescaling, modality=header)
+    assert run("create", tmp_path / "co", tmp_path / "in", *options) == 0
+    said = capsys.readouterr().err
+    assert (NO_RESCALING in said) == is_noted
+    assert ("give another modality, such as '--modality OT'." in said) == is_noted
+    write_series(tmp_path / "in2", VOXELS, GEOMETRY, without_rescaling, modality=header)
+    assert run("add", tmp_path / "co", tmp_path / "in2", *options) == 0
+    assert (NO_RESCALING in capsys.readouterr().err) == is_noted
+
+
+def test_a_missing_rescaling_is_not_noted_where_the_cohort_does_not_know_that_it_is_ct(tmp_path, capsys):
+    write_image(tmp_path / "a.nrrd", LABELS, GEOMETRY)
+    assert run("create", tmp_path / "co", tmp_path / "a.nrrd") == 0
+    write_series(tmp_path / "in", VOXELS, GEOMETRY, without_rescaling)
+    assert run("add", tmp_path / "co", tmp_path / "in") == 0
+    said = capsys.readouterr().err
+    assert "does not say what its images are" in said
+    assert NO_RESCALING not in said
+
+
+def test_a_missing_rescaling_of_a_channel_follows_what_is_said_of_the_channel(tmp_path, capsys):
+    """With `create`, and with a channel that is added."""
+    kept = {"StudyInstanceUID": "1.2.3", "FrameOfReferenceUID": "1.2.4", "modality": "MR"}
+    for name in ("flair", "other"):
+        write_series(tmp_path / name, VOXELS, GEOMETRY, without_rescaling, SeriesDescription=name, **kept)
+    series = ["--channels", "FLAIR=flair", "other=other"]
+    modality = ["--modality", "other=CT"]
+    assert run("create", tmp_path / "co", tmp_path / "flair", tmp_path / "other", *series, *modality) == 0
+    said = capsys.readouterr().err
+    assert said.count(NO_RESCALING) == 1
+    assert "give another modality, such as '--modality other=OT'." in said
+    assert run("create", tmp_path / "second", tmp_path / "flair", "--channels", "FLAIR=flair") == 0
+    capsys.readouterr()
+    options = ["--channel", "other=other", *modality]
+    assert run("add", tmp_path / "second", tmp_path / "other", *options) == 0
+    assert capsys.readouterr().err.count(NO_RESCALING) == 1
