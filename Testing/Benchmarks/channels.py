@@ -47,7 +47,7 @@ def parser() -> argparse.ArgumentParser:
         every={"type": int, "nargs": "+", "default": [10], "help": "one of so many slices is drawn"},
         channels={"nargs": "+", "choices": list(CHOICES), "default": list(CHOICES)},
         iterations={"type": int, "default": 600, "help": "training steps; 0: no model"},
-        seeds={"type": int, "nargs": "+", "default": [0]},
+        seeds={"type": int, "nargs": "+", "default": [0], "help": "of the training and of the noise"},
         cost={"type": int, "help": argparse.SUPPRESS},
     )
 
@@ -81,7 +81,7 @@ def _results(
     image, geometry = read_image(data / "FLAIR.nii.gz")
     labels = (read_labels(data / "lesion_gold.nii.gz", geometry) > 0).astype(np.uint8)
     noise = folder / "noise.nrrd"
-    write_image(noise, np.random.default_rng(1).normal(size=image.shape).astype(np.float32), geometry)
+    write_image(noise, np.random.default_rng(1 + seed).normal(size=image.shape).astype(np.float32), geometry)
     paths = {"noise": noise, **{channel: data / f"{channel}.nii.gz" for channel in ("FLAIR", "T1")}}
     channels = CHOICES[name]
     cohort = Cohort.create(folder / "cohort", patient, {1: "lesion"}, channels=channels)

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import logging
 import os
+import re
+import unicodedata
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+from .decathlon import is_left_by_macos
 from .dicom_packages import require_dicom_packages
 from .errors import BadInputError
+from .given_paths import GivenPath
 from .messages import _, capitalized
 from .progress import Watch
 
@@ -19,68 +23,112 @@ if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
 _MARK = b"DICM"
+_ENDINGS = (".dcm", ".ima", ".dicom")
+_SEARCHED_BYTES = 1 << 14  # of a file that does not begin like DICOM, for elements further on
+# A UID, with the length before it (PS3.5, 7.1).
+_ELEMENT = re.compile(rb"(?:UI[\x0e-\x40]\0|UI\0[\x0e-\x40]|\0[\x0e-\x40]\0\0\0)[0-2](?:\.[0-9]{1,39}){4}")
+_ARCHIVES = (b"PK", b"\x1f\x8b", b"7z", b"Rar!")
+_REPORTED_EVERY = 100  # files
 _FIRST_ELEMENTS = (b"\x00\x00", b"\x01\x00", b"\x05\x00", b"\x08\x00", b"\x16\x00")
 
 
-def is_dicom_file(path: str | Path, inside: str | Path = "") -> bool:
-    """Whether a file begins like a DICOM file, with or without the usual preamble. Raises BadInputError.
+def is_dicom_file(path: str | os.PathLike[str], inside: str | os.PathLike[str] = "") -> bool:
+    """Whether a file begins like a DICOM file, with or without the usual preamble, or only its beginning does not.
 
-    `inside`: the folder that a user gives, which messages may show; '': no part of the path is shown.
+    Raises BadInputError when it cannot be read.
+
+    `inside`: the folder or file that a user gives; see `shown_file`.
     """
     try:
         with open(path, "rb") as file:
-            head = file.read(132)
+            head = file.read(_SEARCHED_BYTES)
     except OSError as error:
-        shown = _shown_inside(path, inside, _("file")) if inside else ""
-        raise unreadable(path, error, shown) from error
+        raise unreadable(path, error, inside=inside) from error
     # Without the preamble, old files begin with the first elements of group 8.
-    return head[128:132] == _MARK or (head[:2] == b"\x08\x00" and head[2:4] in _FIRST_ELEMENTS)
+    return _is_marked(head) or (head[:2] == b"\x08\x00" and head[2:4] in _FIRST_ELEMENTS)
 
 
-def has_mark(path: str | Path) -> bool:
-    """Whether a file has the preamble and mark of DICOM files, which files of other kinds do not have by chance."""
+def is_surely_dicom(path: str | Path) -> bool:
+    """Whether a file has the mark of DICOM files, or elements that files of other kinds do not have by chance."""
     with open(path, "rb") as file:
-        return file.read(132)[128:] == _MARK
+        return _is_marked(file.read(_SEARCHED_BYTES))
 
 
-def dicom_files(folder: str | Path, watch: Watch | None = None) -> tuple[list[str], int]:
-    """The DICOM files in a folder and the folders in it, sorted, and how many other files there are.
+def _is_marked(head: bytes) -> bool:
+    if head[128:132] == _MARK:
+        return True
+    is_archive = head.startswith(_ARCHIVES) or head[257:262] == b"ustar"
+    return not is_archive and _ELEMENT.search(head) is not None
+
+
+def is_named_like_dicom(path: str | Path) -> bool:
+    """Whether a file has an ending of DICOM files."""
+    return str(path).lower().endswith(_ENDINGS) and not is_left_by_macos(path)
+
+
+class FilesFound(NamedTuple):
+    """What there is in a folder.
+
+    Attributes:
+        dicom: the DICOM files, sorted, damaged ones among them. others: how many other files there are.
+        named_alike: how many of these have an ending of DICOM files.
+    """
+
+    dicom: list[str]
+    others: int
+    named_alike: int
+
+
+def dicom_files(folder: str | os.PathLike[str], watch: Watch | None = None) -> FilesFound:
+    """The DICOM files in a folder and the folders in it, and how many other files there are.
 
     Files are recognized by their content, because those from a hospital often have no ending.
 
     Raises BadInputError when a folder or a file in it cannot be read.
     """
 
+    given = folder if isinstance(folder, GivenPath) else GivenPath(os.fspath(folder))
+
     def stop(error: OSError) -> None:
-        raise unreadable(error.filename, error, _shown_inside(error.filename, folder, _("folder"))) from error
+        raise unreadable(error.filename, error, _shown_inside(error.filename, given, _("folder"))) from error
 
     found: list[str] = []
-    others = 0
-    for parent, folders, files in os.walk(folder, onerror=stop):
-        folders.sort()
-        for name in files:
-            if watch is not None:
-                watch.check()
-            path = os.path.join(parent, name)
-            if not os.path.isfile(path):
-                continue  # a link to nothing, a socket
-            if is_dicom_file(path, folder):
-                found.append(path)
-            else:
-                others += 1
-    return sorted(found), others
+    others = named_alike = 0
+    for path in files_in(folder, watch, stop):
+        if is_dicom_file(path, given):
+            found.append(path)
+        else:
+            others += 1
+            named_alike += is_named_like_dicom(path)
+    return FilesFound(sorted(found), others, named_alike)
 
 
-def has_dicom_file(folder: str | Path) -> bool:
+def has_dicom_file(folder: str | os.PathLike[str], watch: Watch | None = None) -> bool:
     """Whether there is a DICOM file in a folder or the folders in it. Raises BadInputError as `dicom_files` does."""
     if not os.access(folder, os.R_OK | os.X_OK):
         dicom_files(folder)
-    return any(
-        is_dicom_file(path, folder)
-        for parent, _folders, names in os.walk(folder)
-        for path in (os.path.join(parent, name) for name in sorted(names))
-        if os.path.isfile(path)
-    )
+    return any(is_dicom_file(path, folder) for path in files_in(folder, watch))
+
+
+def files_in(
+    folder: str | os.PathLike[str], watch: Watch | None = None, stop: Callable[[OSError], None] | None = None
+) -> Iterator[str]:
+    """The files in a folder and the folders in it, without links to nothing and sockets, those of a folder by name.
+
+    `stop`: called when a folder cannot be read; None: it is passed over.
+    """
+    count = 0
+    for parent, folders, names in os.walk(folder, onerror=stop):
+        folders.sort()
+        for name in sorted(names):
+            count += 1
+            if watch is not None:
+                watch.check()
+                if count % _REPORTED_EVERY == 0:
+                    watch.step(0.0, _("looking for DICOM files (files so far: {count})").format(count=count))
+            path = os.path.join(parent, name)
+            if os.path.isfile(path):
+                yield path
 
 
 @contextmanager
@@ -105,7 +153,7 @@ def opened(
     tags: Sequence[str] | None = None,
     with_voxels: bool = False,
     shown: str = "",
-    inside: str | Path = "",
+    inside: str | os.PathLike[str] = "",
 ) -> Iterator[Dataset]:
     """A DICOM file, read by pydicom with all elements, or some; `bytes_left` is the size of its rest, the voxels.
 
@@ -115,7 +163,6 @@ def opened(
     """
     require_dicom_packages()
     import pydicom  # here, because Slicer imports this folder at every start
-    from pydicom.errors import InvalidDicomError
 
     with quietly():
         try:
@@ -125,7 +172,7 @@ def opened(
                 dataset.bytes_left = os.fstat(file.fileno()).st_size - file.tell()
         except OSError as error:
             raise unreadable(path, error, shown, inside) from error
-        except (InvalidDicomError, EOFError, ValueError, KeyError, NotImplementedError, AttributeError) as error:
+        except Exception as error:  # a damaged file raises whatever its conversion does
             raise damaged(path, shown, inside) from error
         if not hasattr(dataset, "file_meta"):
             dataset.file_meta = pydicom.dataset.FileMetaDataset()
@@ -143,6 +190,20 @@ def value_of(dataset: Any, keyword: str) -> str:
         return str(value).strip()
     except Exception:  # a damaged element raises whatever its conversion does; it counts as missing
         return ""
+
+
+def is_readable(dataset: Any, keyword: str) -> bool:
+    """Whether an element is missing, or is of the kind that DICOM says, with characters that can be decoded."""
+    from pydicom.datadict import dictionary_VR
+
+    try:
+        if keyword not in dataset:
+            return True
+        text = value_of(dataset, keyword).strip("\0 ")
+        is_of_kind: bool = dictionary_VR(keyword) == dataset[keyword].VR
+    except Exception:  # as above
+        return False
+    return is_of_kind and not any(c == "\N{REPLACEMENT CHARACTER}" or unicodedata.category(c) == "Cc" for c in text)
 
 
 def numbers_of(dataset: Any, keyword: str) -> tuple[float, ...]:
@@ -169,14 +230,16 @@ def whole_number(dataset: Any, keyword: str) -> int:
         return 0
 
 
-def damaged(path: str | Path, shown: str = "", inside: str | Path = "") -> BadInputError:
+def damaged(path: str | os.PathLike[str], shown: str = "", inside: str | os.PathLike[str] = "") -> BadInputError:
     """What is wrong with a damaged file. `shown`, `inside`: as for `opened`."""
     return BadInputError(
         _("{file} is damaged: its header is incomplete. Copy it again.").format(file=_called(path, shown, inside))
     )
 
 
-def unreadable(path: str | Path, error: OSError, shown: str = "", inside: str | Path = "") -> BadInputError:
+def unreadable(
+    path: str | os.PathLike[str], error: OSError, shown: str = "", inside: str | os.PathLike[str] = ""
+) -> BadInputError:
     """What is wrong with a file that cannot be opened. `shown`, `inside`: as for `opened`."""
     return BadInputError(
         _("{file} cannot be read ({reason}).").format(
@@ -185,15 +248,13 @@ def unreadable(path: str | Path, error: OSError, shown: str = "", inside: str | 
     )
 
 
-def _called(path: str | Path, shown: str, inside: str | Path, kind: str = "") -> str:
+def _called(path: str | os.PathLike[str], shown: str, inside: str | os.PathLike[str], kind: str = "") -> str:
     from .dicom_paths import shown_file  # here, because it reads files, too
 
     return capitalized(shown or shown_file(path, kind=kind, inside=inside))
 
 
-def _shown_inside(path: str | Path, folder: str | Path, kind: str) -> str:
+def _shown_inside(path: str | os.PathLike[str], folder: GivenPath, kind: str) -> str:
     from .dicom_paths import shown_inside  # here, as above
 
-    if os.path.abspath(path) == os.path.abspath(folder):
-        return _("the {kind} '{path}'").format(kind=kind, path=path)
     return shown_inside(path, folder, kind)

@@ -6,12 +6,24 @@ see `DicomHeader.names_patient`.
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from .dicom_files import damaged, group_of, has_mark, numbers_of, opened, unreadable, value_of, whole_number
-from .dicom_paths import IDENTIFIERS, NAMES, FilesBeside, patient_of
+from .dicom_files import (
+    damaged,
+    group_of,
+    is_readable,
+    is_surely_dicom,
+    numbers_of,
+    opened,
+    unreadable,
+    value_of,
+    whole_number,
+)
+from .dicom_paths import IDENTIFIERS, NAMES, FilesBeside, has_patient, patient_of
 from .dicom_rescaling import has_rescaling, rescaling_of, unusable_rescaling
 from .errors import BadInputError
 from .messages import _
@@ -21,6 +33,7 @@ from .progress import Watch
 DICOMDIR_CLASS = "1.2.840.10008.1.3.10"
 SEGMENTATION_CLASSES = ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7")
 SECONDARY_CAPTURE_CLASSES = "1.2.840.10008.5.1.4.1.1.7"
+_UID = re.compile(r"[0-9]+(\.[0-9]+)+")
 
 IMAGE_TYPE = _("image type")
 # A volume has only one of each.
@@ -116,7 +129,7 @@ class DicomHeader:
         is_color: has several values per voxel, or a palette. is_cut_off: the file is shorter than its voxels.
         voxel_bytes: size of the end of the file that holds the voxels; 0 when it is not known.
         problem: why its voxels cannot be used, as a sentence; '' otherwise.
-        patient: words that identify the patient.
+        patient: words that identify the patient. is_patient_known: the header says who that is; see `has_patient`.
     """
 
     path: str
@@ -135,6 +148,7 @@ class DicomHeader:
     slices: tuple[DicomSlice, ...]
     problem: str = ""
     patient: frozenset[str] = frozenset()
+    is_patient_known: bool = True
     patient_id: str = ""
 
     @property
@@ -142,8 +156,8 @@ class DicomHeader:
         return any(value.upper() in ("LOCALIZER", "SCOUT", "TOPOGRAM") for value in self.image_type)
 
     def names_patient(self, text: str) -> bool:
-        """True when a text has a part of the patient's name, or the ID, in it."""
-        return names_one_of(text, self.patient)
+        """True when a text has a part of the patient's name, or the ID, in it, or when the patient is not known."""
+        return not self.is_patient_known or names_one_of(text, self.patient)
 
 
 def read_headers(paths: Sequence[str], watch: Watch) -> list[DicomHeader]:
@@ -165,11 +179,11 @@ def readable_headers(paths: Sequence[str], watch: Watch) -> tuple[list[DicomHead
         except BadInputError as error:
             if isinstance(error.__cause__, OSError):
                 damages[path] = error.__cause__
-            elif has_mark(path) or _element(path, "SOPClassUID"):
+            elif is_surely_dicom(path) or _element(path, "SOPClassUID"):
                 damages[path] = None
     if not damages:
         return headers, {}
-    beside, problems = FilesBeside(paths, {one.path: one.patient for one in headers}), {}
+    beside, problems = FilesBeside(paths, {one.path: one.patient for one in headers if one.is_patient_known}), {}
     for path, cause in damages.items():
         watch.check()
         shown = beside.shown(path)
@@ -193,12 +207,12 @@ def _element(path: str, keyword: str) -> str:
 def read_header(path: str, shown: str = "") -> DicomHeader:
     """The header of one file, `shown` as for `opened`. Raises BadInputError when it is damaged."""
     with opened(path, _TAGS, shown=shown) as dataset:
-        _require_whole_header(dataset, path, shown)
+        require_whole_header(dataset, path, shown)
         sop_uid = value_of(dataset, "SOPInstanceUID")
         slices = tuple(_slices(dataset, path, sop_uid))
         return DicomHeader(
             path=path,
-            sop_class=value_of(dataset, "SOPClassUID") or value_of(dataset.file_meta, "MediaStorageSOPClassUID"),
+            sop_class=class_of(dataset),
             sop_uid=sop_uid,
             series_uid=value_of(dataset, "SeriesInstanceUID"),
             study_uid=value_of(dataset, "StudyInstanceUID"),
@@ -213,7 +227,8 @@ def read_header(path: str, shown: str = "") -> DicomHeader:
             slices=slices,
             problem=_problem(dataset, slices),
             patient=patient_of(dataset),
-            patient_id=value_of(dataset, "PatientID"),
+            is_patient_known=has_patient(dataset),
+            patient_id=value_of(dataset, "PatientID") if is_readable(dataset, "PatientID") else "",
         )
 
 
@@ -285,16 +300,22 @@ def _is_color(dataset: Any) -> bool:
     return samples != 1 or kind == "PALETTE COLOR"
 
 
-def _require_whole_header(dataset: Any, path: str, shown: str) -> None:
-    """Raise BadInputError when a header ends too early: pydicom reads what there is."""
-    sop_class = value_of(dataset, "SOPClassUID") or value_of(dataset.file_meta, "MediaStorageSOPClassUID")
+def class_of(dataset: Any) -> str:
+    """What kind of object a file of `opened` is, as the UID of its class; '' when its header does not say."""
+    found = (value_of(dataset, "SOPClassUID"), value_of(dataset.file_meta, "MediaStorageSOPClassUID"))
+    return next((uid for uid in found if _UID.fullmatch(uid)), "")
+
+
+def require_whole_header(dataset: Any, path: str, shown: str, inside: str | os.PathLike[str] = "") -> None:
+    """Raise BadInputError when a header ends too early: pydicom reads what there is. As for `opened`."""
+    sop_class = class_of(dataset)
     if sop_class == DICOMDIR_CLASS:
         return
     # Some objects that are no images, such as color palettes, belong to no series.
     is_image = sop_class in SEGMENTATION_CLASSES or _name_of(sop_class).endswith("Image Storage")
     needed = ("SOPInstanceUID", *(("SeriesInstanceUID", "Rows", "Columns") if is_image else ()))
     if not all(value_of(dataset, keyword) for keyword in needed):
-        raise damaged(path, shown)
+        raise damaged(path, shown, inside)
 
 
 def _name_of(uid: str) -> str:

@@ -2,22 +2,25 @@
 
 A path is shown when it is known who the patient is, and the path does not name them. Otherwise, a file is called by
 its number, and its folder by numbers from the last folder on whose path names nobody. What a damaged header says is
-not trusted: it may be that of nobody.
+not trusted: it may be that of nobody. What a user gives is called by its number among all that is given: the shell may
+have written it for a pattern.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Collection, Iterable, Mapping
-from pathlib import Path
 from typing import Any
 
-from .dicom_files import quietly, value_of
+from .dicom_files import is_readable, quietly, value_of
+from .given_paths import GivenPath
 from .messages import _, joined
 from .patient_names import names_one_of, words_of_patient
 
 NAMES = ("PatientName", "PatientBirthName", "OtherPatientNames")
 IDENTIFIERS = ("OtherPatientIDs", "PatientBirthDate", "AccessionNumber", "StudyID")
+_ASCII = ("", "ISO_IR 6", "ISO 2022 IR 6")
+_LONGEST_NAME = 194  # three of 64 characters (PS3.5, table 6.2-1)
 _STUDY_ID = 0x0020_0010  # elements are sorted, and the study ID is the last of these
 
 
@@ -31,8 +34,27 @@ def patient_of(dataset: Any) -> frozenset[str]:
 
 
 def has_patient(dataset: Any) -> bool:
-    """Whether a header has the elements for the patient's name and ID, also empty ones, which whole files have."""
-    return "PatientName" in dataset and "PatientID" in dataset
+    """Whether a header says who the patient is, also by empty elements, which whole files have.
+
+    It does not when a name, ID or date cannot be read, or has characters that are not of the header's character set.
+    """
+    if "PatientName" not in dataset or "PatientID" not in dataset:
+        return False
+    is_ascii_only = not _has_other_letters(value_of(dataset, "SpecificCharacterSet"))
+    for keyword in (*NAMES, "PatientID", *IDENTIFIERS):
+        text = value_of(dataset, keyword)
+        is_too_long = any(len(one) > _LONGEST_NAME for one in text.split("\\"))
+        if is_too_long or not is_readable(dataset, keyword) or (is_ascii_only and not text.isascii()):
+            return False
+    return True
+
+
+def _has_other_letters(character_sets: str) -> bool:
+    """Whether character sets in a header are those of DICOM, and have other letters than ASCII."""
+    from pydicom.charset import python_encoding
+
+    found = character_sets.split("\\")
+    return all(one in python_encoding for one in found) and not all(one in _ASCII for one in found)
 
 
 class FileNumbers:
@@ -55,11 +77,11 @@ class FileNumbers:
 
 
 def shown_file(
-    path: str | Path,
+    path: str | os.PathLike[str],
     patient: Collection[str] | None = None,
     kind: str = "",
     numbers: FileNumbers | None = None,
-    inside: str | Path = "",
+    inside: str | os.PathLike[str] = "",
 ) -> str:
     """A DICOM file for messages, for example "the DICOM file '/data/ct/IM3'".
 
@@ -68,19 +90,24 @@ def shown_file(
             path is shown.
         kind: what it is; '' for 'DICOM file'.
         numbers: of files and folders that were read before.
-        inside: a folder that was searched, which is not shown either; '' for none.
+        inside: a folder that was searched, or the file itself, if a user gives it, which is not shown either; '' for
+            none.
     """
     kind = kind or _("DICOM file")
     if patient is not None and not names_one_of(str(path), patient):
         return _("the {kind} '{path}'").format(kind=kind, path=path)
     place = os.path.abspath(path)
+    if isinstance(inside, GivenPath) and os.path.abspath(inside) == place:
+        return inside.called(kind)
     root = _unnamed_folder(os.path.dirname(place), patient) if patient else ""
-    return _by_number(place, root, kind, numbers or FileNumbers(), os.path.abspath(inside) if inside else "")
+    return _by_number(place, root, kind, numbers or FileNumbers(), inside)
 
 
-def shown_inside(path: str | Path, folder: str | Path, kind: str) -> str:
-    """A file or folder by its numbers in a folder that may be shown, such as one that a user gives."""
-    return _by_number(os.path.abspath(path), os.path.abspath(folder), kind, FileNumbers())
+def shown_inside(path: str | os.PathLike[str], folder: GivenPath, kind: str) -> str:
+    """A file or folder by its numbers in a folder that a user gives, or the folder itself."""
+    if os.path.abspath(path) == os.path.abspath(folder):
+        return folder.shown
+    return _by_number(os.path.abspath(path), "", kind, FileNumbers(), folder)
 
 
 class FilesBeside:
@@ -121,7 +148,7 @@ class FilesBeside:
         return _by_number(os.path.abspath(path), root, kind, self._numbers, self._common)
 
 
-def _by_number(path: str, root: str, kind: str, numbers: FileNumbers, hidden: str = "") -> str:
+def _by_number(path: str, root: str, kind: str, numbers: FileNumbers, hidden: str | os.PathLike[str] = "") -> str:
     """A file or folder by its number, and by those of its folders.
 
     Args:
@@ -134,12 +161,15 @@ def _by_number(path: str, root: str, kind: str, numbers: FileNumbers, hidden: st
             kind=kind, number=number, count=count, folder=folder
         )
     places: list[str] = []
-    while (root or hidden) and folder not in (root or hidden, os.path.dirname(folder)):
+    end = root or (os.path.abspath(hidden) if hidden else "")
+    while end and folder not in (end, os.path.dirname(folder)):
         one, of_all = numbers.of(folder)
         places.append(_("folder {number} of {count}").format(number=one, count=of_all))
         folder = os.path.dirname(folder)
     if root:
         places.append(f"'{root}'")
+    elif isinstance(hidden, GivenPath):
+        places.append(hidden.shown)
     else:
         places.append(_("the folder that holds all the files") if places else _("its folder"))
     return _(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from .dicom_codes import Code, StructureCodes
-from .dicom_files import group_of, is_dicom_file, numbers_of, opened, value_of, whole_number
-from .dicom_headers import SEGMENTATION_CLASSES
+from .dicom_files import damaged, group_of, is_dicom_file, is_surely_dicom, numbers_of, opened, value_of, whole_number
+from .dicom_headers import SEGMENTATION_CLASSES, class_of, require_whole_header
 from .dicom_paths import has_patient, patient_of, shown_file
 from .dicom_writing import LONGEST_LABEL
 from .errors import BadInputError
@@ -47,20 +48,27 @@ class SegmentationFile:
         return bool(self.images) and all((uid, n) in own or (uid, 0) in own for uid, n in self.images)
 
 
-def is_segmentation_file(path: str | Path, inside: str | Path = "") -> bool:
-    """Whether a file is a DICOM SEG. `inside`: as for `opened`. Raises BadInputError when it cannot be read."""
+def is_segmentation_file(path: str | Path, inside: str | os.PathLike[str] = "") -> bool:
+    """Whether a file is a DICOM SEG. `inside`: as for `opened`.
+
+    Raises BadInputError when it cannot be read, or is so damaged that it does not say what it is.
+    """
     if not Path(path).is_file() or not is_dicom_file(path, inside):
         return False
     with opened(path, ["SOPClassUID"], inside=inside) as dataset:
-        return value_of(dataset, "SOPClassUID") in SEGMENTATION_CLASSES
+        sop_class = class_of(dataset)
+    if not sop_class and is_surely_dicom(path):
+        raise damaged(path, inside=inside)
+    return sop_class in SEGMENTATION_CLASSES
 
 
-def read_segmentation_header(path: str | Path, inside: str | Path = "") -> SegmentationFile:
+def read_segmentation_header(path: str | Path, inside: str | os.PathLike[str] = "") -> SegmentationFile:
     """What a header says. `inside`: as for `opened`.
 
     Raises BadInputError when the file is damaged, or names no segments.
     """
     with opened(path, inside=inside) as dataset:
+        require_whole_header(dataset, str(path), "", inside)
         patient = patient_of(dataset) if has_patient(dataset) else None
         shown = shown_file(path, patient, kind=_("DICOM SEG"), inside=inside)
         if value_of(dataset, "SegmentationType") == "FRACTIONAL":

@@ -30,7 +30,6 @@ from .dicom_time_points import choice_sentence, time_points
 from .errors import BadInputError
 from .geometry import VolumeGeometry
 from .messages import _, capitalized, counted, listed
-from .modalities import CT
 from .patient_names import names_one_of
 
 _MOST_OF_LOCALIZER = 20  # images in one orientation
@@ -90,12 +89,14 @@ class DicomSeries:
         return _("{series} in {folders}").format(series=title, folders=listed([f"'{f}'" for f in self.folders], 2))
 
     def names_patient(self, text: str) -> bool:
-        """True when a text names the patient of one of its files."""
-        return names_one_of(text, self._patients)
+        """True when a text names the patient of one of its files, or when one of these is not known."""
+        return self._patients is None or names_one_of(text, self._patients)
 
     @cached_property
-    def _patients(self) -> frozenset[str]:
-        """The words by which the patients of its files are recognized."""
+    def _patients(self) -> frozenset[str] | None:
+        """The words by which the patients of its files are recognized; None when one of them is not known."""
+        if not all(header.is_patient_known for header in self.headers):
+            return None
         return frozenset().union(*(header.patient for header in self.headers))
 
     @cached_property
@@ -221,14 +222,6 @@ def _series(headers: Sequence[DicomHeader], time_point: int) -> DicomSeries:
         require_one_rescaling(slices)
         require_even(slices, choice_sentence(differing_in, count) if points else "")
         notes += require_one_of_each(slices)
-        if kept[0].modality == CT and not slices[0].is_rescaled:
-            notes.append(
-                _(
-                    "its CT images do not say how their values become Hounsfield units (no rescale slope and "
-                    "intercept). They are taken to be Hounsfield units, unless another modality than CT is given, as "
-                    "with '--modality OT' when the cohort is made."
-                )
-            )
         if slices[0].frame and len(kept) > 1:
             notes.append(_("its images are in several multi-frame files, so 'export-dicom' cannot refer to them."))
         geometry = stack_geometry(slices)

@@ -6,7 +6,7 @@ It holds UIDs, which the hospital can trace to the patient, but neither names no
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -19,7 +19,8 @@ from .dicom_files import dicom_files
 from .dicom_headers import DicomHeader, readable_headers
 from .dicom_series import DicomSeries, series_key, series_of
 from .errors import BadInputError, CohortError
-from .messages import _
+from .given_paths import GivenPath
+from .messages import _, counted, joined
 from .permissions import exists
 from .progress import Watch
 from .strict_json import LEFT_OUT_WHEN_EMPTY, read_json, write_json
@@ -124,10 +125,11 @@ class SourceSeries:
         self._cohort = cohort
         self._given = None if folder is None else os.path.expanduser(folder)
         self._scanned: dict[str, dict[str, list[DicomHeader]]] = {}
+        self._damaged: dict[str, int] = {}
         if self._given is not None:
             if not exists(self._given) or not os.path.isdir(self._given):
                 raise BadInputError(_("The folder '{folder}' does not exist.").format(folder=self._given))
-            self._headers(self._given, "", watch)
+            self._headers(GivenPath(self._given), "", watch)
 
     def of(self, name: str, watch: Watch) -> DicomSeries:
         """The series of a case, with the same images.
@@ -162,10 +164,11 @@ class SourceSeries:
         headers = [one for folder in folders for one in self._headers(folder, source.series_uid, watch)]
         found = series_of({one.path: one for one in headers}.values(), source.time_point)
         if not found:
-            raise CohortError(
+            raise self._incomplete(
                 _("The DICOM series of case '{name}' ({uid}) is not in its folder. {remedy}").format(
                     name=name, uid=source.series_uid, remedy=remedy
-                )
+                ),
+                folders,
             )
         (series,) = found
         try:
@@ -178,11 +181,12 @@ class SourceSeries:
             ) from error
         now = DicomSource.of(series)
         if (now.instances, now.frames) != (source.instances, source.frames):
-            raise CohortError(
+            raise self._incomplete(
                 _(
                     "The DICOM series has other images than when the case '{name}' was made from it. Restore its "
                     "files, or make a new case."
-                ).format(name=name)
+                ).format(name=name),
+                folders,
             )
         difference = self._cohort.geometry(name).difference_from(geometry)
         if difference:
@@ -194,12 +198,24 @@ class SourceSeries:
             )
         return series
 
-    def _headers(self, folder: str, uid: str, watch: Watch) -> list[DicomHeader]:
+    def _incomplete(self, message: str, folders: Sequence[str]) -> CohortError:
+        """A series that has not all of its images; damaged files may be why."""
+        damaged = sum(self._damaged[os.path.realpath(folder)] for folder in folders)
+        note = counted(
+            damaged,
+            _("{count} DICOM file there is damaged and was not read; it may be of this series."),
+            _("{count} DICOM files there are damaged and were not read; they may be of this series."),
+        )
+        return CohortError(joined(" ", [message, *([note] if damaged else [])]))
+
+    def _headers(self, folder: str | GivenPath, uid: str, watch: Watch) -> list[DicomHeader]:
         """The headers of a series in a folder, each of which is read once; damaged files are missing."""
         place = os.path.realpath(folder)
         if place not in self._scanned:
             by_uid = self._scanned[place] = {}
-            for header in readable_headers(dicom_files(folder, watch)[0], watch)[0]:
+            headers, damages = readable_headers(dicom_files(folder, watch).dicom, watch)
+            self._damaged[place] = len(damages)
+            for header in headers:
                 by_uid.setdefault(header.series_uid, []).append(header)
         return self._scanned[place].get(uid, [])
 

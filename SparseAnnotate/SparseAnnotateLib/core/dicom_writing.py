@@ -12,7 +12,7 @@ import numpy as np
 
 from .atomic_files import written_atomically
 from .dicom_codes import DEFAULT_CODES, Code, StructureCodes
-from .dicom_files import opened, quietly, value_of
+from .dicom_files import is_readable, opened, quietly, value_of
 from .dicom_packages import require_dicom_packages
 from .dicom_series import DicomSeries
 from .errors import BadInputError
@@ -121,7 +121,8 @@ def write_segmentation(
             )
         )
     sources = _sources(series, watch)
-    emptied = sorted({keyword for source in sources for keyword in _emptied(source)})
+    with quietly():
+        emptied = sorted({keyword for source in sources for keyword in _emptied(source)})
     if series.slices[0].frame:
         # Segment frames refer to the frames of the file, in its order.
         order = np.argsort([one.frame for one in series.slices])
@@ -129,7 +130,7 @@ def write_segmentation(
     with quietly():
         try:
             dataset = _dataset(series, sources, segments, voxels, version)
-        except (ValueError, TypeError, AttributeError, KeyError, IndexError) as error:
+        except Exception as error:  # a damaged element raises whatever its conversion does
             raise BadInputError(
                 _(
                     "A DICOM SEG cannot refer to the {series}: its files lack elements that DICOM requires, or have "
@@ -151,7 +152,10 @@ def _keywords_in(text: str) -> str:
 
 
 def _emptied(dataset: Dataset) -> list[str]:
-    """Empty the elements of patient and study whose values DICOM does not allow; returns their keywords."""
+    """Empty the elements of patient and study whose values DICOM does not allow, or that cannot be read.
+
+    Returns their keywords.
+    """
     from pydicom.valuerep import DA, TM
 
     allowed: dict[str, Callable[[str], object]] = {
@@ -161,10 +165,13 @@ def _emptied(dataset: Dataset) -> list[str]:
         "StudyTime": TM,
     }
     found = []
-    for keyword, convert in allowed.items():
+    for keyword in _NEEDED:
         try:
-            convert(str(dataset[keyword].value or ""))
+            allowed.get(keyword, str)(str(dataset[keyword].value or ""))
+            is_allowed = is_readable(dataset, keyword)
         except Exception:  # a damaged element raises whatever its conversion does
+            is_allowed = False
+        if not is_allowed:
             del dataset[keyword]
             setattr(dataset, keyword, "")
             found.append(keyword)

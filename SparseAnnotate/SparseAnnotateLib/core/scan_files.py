@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from .decathlon import is_left_by_macos
-from .dicom_files import is_dicom_file
+from .dicom_files import is_dicom_file, is_named_like_dicom
 from .errors import BadInputError
 from .images import IMAGE_ENDINGS
 from .messages import _, counted
@@ -51,9 +51,9 @@ def image_files(given: Sequence[str], one_per_folder: bool = False) -> tuple[str
         _LOG.warning(
             counted(
                 len(skipped),
-                "Skipped {count} file that does not end like an image: '{example}'.",
-                "Skipped {count} files that do not end like an image, for example '{example}'.",
-                example=skipped[0],
+                "Skipped {count} file that does not end like an image{example}.",
+                "Skipped {count} files that do not end like an image{example}.",
+                example=_example(skipped),
             )
         )
     return tuple(found)
@@ -135,13 +135,10 @@ def _images_of_pattern(pattern: str, one_per_folder: bool, skipped: list[str]) -
         raise BadInputError(
             counted(
                 len(files),
-                _("'{pattern}' matches {count} file, '{example}', which does not end like an image. {endings}"),
-                _(
-                    "'{pattern}' matches {count} files, none of which ends like an image, for example '{example}'. "
-                    "{endings}"
-                ),
+                _("'{pattern}' matches {count} file, which does not end like an image{example}. {endings}"),
+                _("'{pattern}' matches {count} files, none of which ends like an image{example}. {endings}"),
                 pattern=pattern,
-                example=files[0],
+                example=_example(files),
                 endings=_endings_sentence(files),
             )
         )
@@ -154,15 +151,20 @@ def _images_of_pattern(pattern: str, one_per_folder: bool, skipped: list[str]) -
     return [image for folder in matched for image in _images_in_folder(folder, one_per_folder, skipped)]
 
 
+def _example(files: Sequence[str]) -> str:
+    """One of the files, to append to a sentence; '' for DICOM files: their paths often name the patient."""
+    shown = next((path for path in files if not is_named_like_dicom(path)), None)
+    if shown is None or (os.path.isfile(shown) and os.access(shown, os.R_OK) and is_dicom_file(shown)):
+        return ""
+    if len(files) == 1:
+        return f": '{shown}'"
+    return _(", for example '{file}'").format(file=shown)
+
+
 def _no_images(folder: str, content: _Content) -> BadInputError:
     message = _("The folder '{folder}' has no images directly in it.").format(folder=folder)
     if content.others and not any(map(is_dicom_file, content.others)):
-        message += " " + counted(
-            len(content.others),
-            _("Its {count} file, '{example}', is neither an image nor DICOM."),
-            _("Its {count} files, such as '{example}', are neither images nor DICOM."),
-            example=os.path.basename(content.others[0]),
-        )
+        message += " " + _neither_sentence(content.others)
     message += " " + _endings_sentence(content.others)
     inner = [images for images in (_content(name).images for name in content.folders) if images]
     if not inner:
@@ -174,6 +176,27 @@ def _no_images(folder: str, content: _Content) -> BadInputError:
             pattern=os.path.join(folder, "*", os.path.basename(first))
         )
     return BadInputError(message + " " + hint)
+
+
+def _neither_sentence(files: Sequence[str]) -> str:
+    """That files are neither images nor DICOM; names of DICOM files, which may be those of patients, are not shown."""
+    alike = sum(map(is_named_like_dicom, files))
+    if alike:
+        damaged = _("It may be damaged: copy it again.") if alike == 1 else _("They may be damaged: copy them again.")
+        one, many = _("{count} of them is named like a DICOM file"), _("{count} of them are named like DICOM files")
+        return counted(
+            len(files),
+            _("Its {count} file is neither an image nor DICOM, although it is named like a DICOM file. {damaged}"),
+            _("Its {count} files are neither images nor DICOM, although {named}. {damaged}"),
+            named=counted(alike, one, many),
+            damaged=damaged,
+        )
+    return counted(
+        len(files),
+        _("Its {count} file, '{example}', is neither an image nor DICOM."),
+        _("Its {count} files, such as '{example}', are neither images nor DICOM."),
+        example=os.path.basename(files[0]),
+    )
 
 
 def _several_images(given: str, folder: str, images: Sequence[str]) -> BadInputError:

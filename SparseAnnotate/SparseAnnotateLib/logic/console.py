@@ -259,6 +259,8 @@ class ConsoleLogic(ScriptedLoadableModuleLogic):
         """
         self._learning.update(is_marked=marked_volume is not None)
         self._opened.update(marked_volume, is_waiting=True)
+        if marked_volume is not None:
+            self._correcting.slice_marked(marked_volume)
 
     # --- recommending ---------------------------------------------------------------------------------------------
 

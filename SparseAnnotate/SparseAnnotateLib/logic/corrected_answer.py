@@ -24,6 +24,9 @@ from .result_stamp import result_stamp
 _CONFIDENCE = 90  # percent, of a result without one
 _MOST_STEPS, _MOST_BYTES = 50, 1 << 29  # to undo
 
+_ChosenImages = tuple[tuple, list[np.ndarray], dict[int, StructureImage]]
+"""What images are chosen by, the channels, and the image of each label that has been chosen."""
+
 
 @dataclass(frozen=True, eq=False)
 class Step:
@@ -92,7 +95,8 @@ class CorrectedAnswer:
     stopped_by: SparseAnnotateError | None = None
     on_followed: Callable[[CorrectionReport | None, SparseAnnotateError | None], None] | None = None
     on_painted: Callable[[], None] | None = None
-    _images: tuple[tuple, list[np.ndarray], dict[int, StructureImage]] | None = None
+    _images: _ChosenImages | None = None
+    _ahead: _ChosenImages | None = None
 
     def is_of(self, volume_node, result_node=None) -> bool:
         """Whether this is what is kept of a result; None: of any. Another frame of a sequence has another drawing."""
@@ -118,7 +122,7 @@ class CorrectedAnswer:
     def forget_read(self) -> None:
         """Forget what can be read again, because it takes memory."""
         if not self.pending:
-            self.annotation, self._images = None, None
+            self.annotation, self._images, self._ahead = None, None, None
 
     def forget_steps(self) -> None:
         """Nothing can be undone or made again any more."""
@@ -144,18 +148,46 @@ class CorrectedAnswer:
 
     def choosing_image(self, value: int) -> Generator[None, None, StructureImage]:
         """`image` in pieces."""
-        further = scene.channels_stamp(self.volume)
-        now = self.volume.GetImageData().GetMTime(), further, self.known_by if further else ()
+        now = self._chosen_by(self.known_by)
         if self._images is None or self._images[0] != now:
-            self._images = now, scene.images_of_channels(self.volume), {}
-        _stamp, images, chosen = self._images
-        if len(images) == 1 or self.annotation is None:
-            return images[0]
-        if value not in chosen:
-            # When images or slices change meanwhile, what is found is kept with the old ones, and not used.
-            found, _weights = yield from finding_image_of_structure(images, self.annotation, value)
-            chosen[value] = found
-        return chosen[value]
+            is_chosen = self._ahead is not None and self._ahead[0] == now
+            self._images = self._ahead if is_chosen else (now, scene.images_of_channels(self.volume), {})
+        assert self._images is not None
+        return (yield from _choosing(self._images, self.annotation, value))
+
+    def choosing_ahead(self) -> Generator[None, None, None]:
+        """In pieces: choose each structure's image by the slices that are drawn by now, before a stroke needs it.
+
+        Nothing else of the answer changes, and nothing is used when the drawing changes meanwhile.
+        """
+        known_by = _known_by(self)
+        annotation = yield from scene.reading_annotation(self.volume, self.drawing, self.values)
+        if not self.is_of(self.volume) or _known_by(self) != known_by:
+            return
+        self._ahead = self._chosen_by(known_by), scene.images_of_channels(self.volume), {}
+        ahead = self._ahead
+        for name in self.segments.values():
+            yield from _choosing(ahead, annotation, self.values[name])
+
+    def _chosen_by(self, known_by: tuple) -> tuple:
+        """What images are chosen by: the images and, of several channels, what is drawn."""
+        further = scene.channels_stamp(self.volume)
+        return self.volume.GetImageData().GetMTime(), further, known_by if further else ()
+
+
+def _choosing(
+    images: _ChosenImages, annotation: SparseAnnotation | None, value: int
+) -> Generator[None, None, StructureImage]:
+    """The image of a structure in pieces, which is kept with the others.
+
+    When images or slices change meanwhile, what is found is kept with the old ones, and not used.
+    """
+    _stamp, channels, chosen = images
+    if len(channels) == 1 or annotation is None:
+        return channels[0]
+    if value not in chosen:
+        chosen[value], _weights = yield from finding_image_of_structure(channels, annotation, value)
+    return chosen[value]
 
 
 def read_answer(volume_node, result_node) -> CorrectedAnswer:

@@ -161,6 +161,14 @@ class Correcting:
         if self._watched is not None:
             self._keep(None, [self._watched, *self._others])
 
+    def slice_marked(self, volume_node) -> None:
+        """A slice of a volume was marked: what the next stroke needs of several channels is chosen by it, too."""
+        answer = self._watched
+        if answer is None or answer.on_followed is None or answer.drawing is None or not answer.is_of(volume_node):
+            return
+        if scene.further_channels(volume_node):
+            self._following.choose_ahead(answer)
+
     def is_following(self, volume_node) -> bool:
         """True while a result of a volume has not followed from all corrections."""
         return any(answer.pending for answer in self._kept() if answer.volume is volume_node)

@@ -48,6 +48,10 @@ class FollowingStrokes:
         """Do from the event loop what the first stroke would otherwise wait for."""
         self._jobs.start(None, _prepared(answer), lambda _nothing: None, name=CORRECTION)
 
+    def choose_ahead(self, answer: CorrectedAnswer) -> None:
+        """Choose from the event loop what shows each structure to the next stroke because a slice was marked."""
+        self._jobs.start(None, _chosen_ahead(answer), lambda _nothing: None, name=CORRECTION)
+
     def show_slices(self, answer: CorrectedAnswer, step: PendingStep) -> None:
         """Show the last step in the labels, with what follows in the slices at hand."""
         for stroke, annotation in zip(step.strokes, step.annotations, strict=True):
@@ -229,6 +233,14 @@ def _prepared(answer: CorrectedAnswer) -> Generator[Piece | None, None, None]:
         except BadInputError:
             return  # the stroke says it
         yield None
+
+
+def _chosen_ahead(answer: CorrectedAnswer) -> Generator[None, None, None]:
+    yield
+    try:
+        yield from answer.choosing_ahead()
+    except BadInputError:
+        return  # the stroke says it
 
 
 def _slices_at_hand(answer: CorrectedAnswer, stroke: Stroke, annotation: SparseAnnotation) -> list[tuple[int, int]]:

@@ -431,6 +431,7 @@ class PanelLogic:
         found = mark(volume_node, Plane.named(plane), index, seconds, structures)
         self._learning.update(is_marked=True)
         self._opened.update(volume_node)
+        self._correcting.slice_marked(volume_node)
         return found
 
     def slice_state(self, volume_node, plane: str, index: int) -> SliceState | None:

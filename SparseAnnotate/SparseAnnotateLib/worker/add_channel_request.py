@@ -11,6 +11,7 @@ from ..core import BadInputError, Case, Cohort, Watch
 from ..core.case_names import name_collisions, normal_name, usable_case_name
 from ..core.channels import grouped_by_channel, parsed_channels
 from ..core.cohort_channels import another_image
+from ..core.given_paths import shown_given
 from ..core.image_intake import ImportMode, is_same_image, remove_imported
 from ..core.messages import _, counted, listed
 from ..core.modalities import check_modalities
@@ -18,6 +19,7 @@ from ..core.scan_files import image_files
 from .case_channels import CaseChannels, log_left_out, no_channel
 from .dicom_added_channels import AddedSeries
 from .dicom_cases import holds_dicom
+from .dicom_intake import expanded
 
 _LOG = logging.getLogger(__name__)
 
@@ -56,11 +58,11 @@ def add_channel(request: AddChannelRequest, watch: Watch) -> list[Case]:
     adds a channel; then nothing has been changed.
     """
     ((channel, text),) = parsed_channels([request.channel]).items()
-    is_dicom = holds_dicom(request.images, bool(request.time_point))
+    is_dicom = holds_dicom(request.images, bool(request.time_point), watch.part(0, 10))
     if request.skip_unusable and not is_dicom:
         raise BadInputError(
             _("'--skip-unusable' is for DICOM series, and there are none in {given}. Leave it out.").format(
-                given=listed([f"'{path}'" for path in request.images], 3)
+                given=shown_given(expanded(request.images))
             )
         )
     with Cohort.open(request.cohort).adding_channel(channel):

@@ -75,7 +75,7 @@ def create(request: CreateRequest, watch: Watch) -> list[Case]:
 
     Raises BadInputError, CohortError or FileWriteError when something cannot be used; then nothing has been changed.
     """
-    if holds_dicom(request.images, bool(request.series)):
+    if holds_dicom(request.images, bool(request.series), watch.part(0, 10)):
         return create_from_dicom(request, watch, _create)
     if request.time_point:
         raise BadInputError(_("Only DICOM series have time points to choose from. Leave out '--time-point'."))

@@ -20,7 +20,7 @@ from ..core.image_intake import free_path
 from ..core.images import write_image
 from ..core.messages import _, capitalized, counted, listed
 from .create_request import CreateRequest
-from .dicom_channels import FirstImage, channel_voxels, modalities_of, require_one_modality
+from .dicom_channels import FirstImage, channel_voxels, modalities_of, note_missing_rescaling, require_one_modality
 from .dicom_intake import log_series_of_cases, usable_series
 
 if TYPE_CHECKING:
@@ -91,6 +91,7 @@ class AddedSeries:
         modality = modalities_of(of_channel).get(channel, "")
         if any(channel in cohort.channel_paths(case.name) for case in cohort.cases):
             modality = ""  # what the cohort knows stays, and what it does not know stays unknown
+        note_missing_rescaling([(channel, found[name]) for name in new], {channel: kind or modality})
         log_series_of_cases([(name, found[name]) for name in new])
         return cls(tuple(found), new, modality, cohort, channel, kind, found)
 

@@ -13,14 +13,15 @@ from ..core import BadInputError, Case, Cohort, CohortError, VolumeGeometry, Wat
 from ..core.case_names import file_stem
 from ..core.channels import channel_folder, check_channels
 from ..core.cohort_file import COHORT_FILE, check_labels, merged_labels, require_same_channels
-from ..core.dicom_files import has_dicom_file, is_dicom_file
+from ..core.dicom_files import files_in, has_dicom_file, is_dicom_file
 from ..core.dicom_packages import require_dicom_packages
 from ..core.dicom_series import DicomSeries
 from ..core.dicom_source import DicomSource, cases_by_series, source_path, write_source
 from ..core.dicom_voxels import read_series
+from ..core.given_paths import GivenPath, shown_given
 from ..core.image_intake import remove_imported
 from ..core.images import IMAGE_ENDINGS, write_image
-from ..core.messages import _, capitalized, listed
+from ..core.messages import _, capitalized
 from ..core.modalities import CT, require_same_modalities
 from .case_channels import CaseChannels
 from .dicom_channels import (
@@ -28,6 +29,7 @@ from .dicom_channels import (
     cases_of_series,
     channel_voxels,
     modalities_of,
+    note_missing_rescaling,
     require_one_modality,
     require_usable_channels,
     series_of_channels,
@@ -42,7 +44,7 @@ if TYPE_CHECKING:
 _LOG = logging.getLogger(__name__)
 
 
-def holds_dicom(given: Sequence[str], is_asked_for: bool) -> bool:
+def holds_dicom(given: Sequence[str], is_asked_for: bool, watch: Watch) -> bool:
     """Whether files and folders that a user gives are DICOM; a folder with images of other formats is not.
 
     Args:
@@ -50,21 +52,30 @@ def holds_dicom(given: Sequence[str], is_asked_for: bool) -> bool:
 
     Raises BadInputError when DICOM and other images are given together, or there is no DICOM although it is asked for.
     """
-    are = {path: _is_dicom(path, is_asked_for) for path in expanded(given)}
+    are = {one: _is_dicom(one, is_asked_for, watch) for one in expanded(given)}
+    if any(are.values()) or is_asked_for:
+        _require_existing(given)
     if not any(are.values()):
         if is_asked_for:
             raise BadInputError(
-                _("There are no DICOM files in {given}, so no series can be chosen.").format(
-                    given=listed([f"'{path}'" for path in given], 3)
-                )
+                _("There are no DICOM files in {given}, so no series can be chosen.").format(given=shown_given([*are]))
             )
         return False
     if not all(are.values()):
         one, other = (next(path for path, is_it in are.items() if is_it is kind) for kind in (True, False))
         raise BadInputError(
-            _("'{dicom}' is DICOM, and '{other}' is not. Add them one after the other.").format(dicom=one, other=other)
+            _("Of {given}, number {dicom} is DICOM, and number {other} is not. Add them one after the other.").format(
+                given=shown_given([*are]), dicom=one.number, other=other.number
+            )
         )
     return True
+
+
+def _require_existing(given: Sequence[str]) -> None:
+    """Raise BadInputError when a path or pattern stands for nothing: it was typed, so that it is shown."""
+    for text in given:
+        if not expanded([text]) or not all(map(os.path.exists, expanded([text]))):
+            raise BadInputError(_("The file or folder '{path}' does not exist.").format(path=text))
 
 
 def create_from_dicom(
@@ -106,7 +117,9 @@ def create_from_dicom(
         modalities = request.modalities | {name: m for name, m in modalities.items() if name in known.modalities}
         require_same_modalities(known.modalities, modalities, known.name, COHORT_FILE)
         _note_unknown_ct(known, new_series)
-    references = DicomReferences(request.references, [one for _name, one in fresh], labels)
+    note_missing_rescaling(new_series, {**(known.modalities if known is not None else {}), **modalities})
+    looking = watch.part(0, len(fresh) + 2)
+    references = DicomReferences(request.references, [one for _name, one in fresh], labels, looking)
     for name, _one in fresh:
         _require_free(folder, name, known, names_of_channels[1:])
     made: list[Path] = []
@@ -220,27 +233,28 @@ def _require_free(folder: Path, name: str, known: Cohort | None, channels: Seque
             )
 
 
-def _is_dicom(path: str, is_asked_for: bool) -> bool:
+def _is_dicom(path: GivenPath, is_asked_for: bool, watch: Watch) -> bool:
+    watch.check()
     if os.path.isfile(path):
-        return not path.lower().endswith(IMAGE_ENDINGS) and is_dicom_file(path)
+        return not path.path.lower().endswith(IMAGE_ENDINGS) and is_dicom_file(path, path)
     if not os.path.isdir(path):
         return False
     if not is_asked_for and _has_image(path):
         return False
-    if has_dicom_file(path):
+    if has_dicom_file(path, watch):
         return True
-    named = [name for _parent, _folders, names in os.walk(path) for name in names if name.lower().endswith(".dcm")]
+    named = [name for name in files_in(path, watch) if name.lower().endswith(".dcm")]
     if named:
         raise BadInputError(
             _(
-                "None of the files in '{folder}' is DICOM, although {count} have the ending .dcm. Check that they were "
+                "None of the files in {folder} is DICOM, although {count} have the ending .dcm. Check that they were "
                 "copied or unpacked completely."
-            ).format(folder=path, count=len(named))
+            ).format(folder=path.shown, count=len(named))
         )
     return False
 
 
-def _has_image(folder: str) -> bool:
+def _has_image(folder: GivenPath) -> bool:
     """Whether there are images of other formats directly in a folder, or in the folders in it."""
     try:
         names = os.listdir(folder)
@@ -248,7 +262,7 @@ def _has_image(folder: str) -> bool:
         names += [name for one in inner if os.access(one, os.R_OK) for name in os.listdir(one)]
     except OSError as error:
         raise BadInputError(
-            _("The folder '{folder}' cannot be read ({reason}).").format(folder=folder, reason=error.strerror)
+            _("{folder} cannot be read ({reason}).").format(folder=capitalized(folder.shown), reason=error.strerror)
         ) from error
     return any(name.lower().endswith(IMAGE_ENDINGS) for name in names)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -14,7 +15,9 @@ from ..core.dicom_series import DicomSeries, is_named
 from ..core.dicom_source import read_source
 from ..core.dicom_voxels import read_series
 from ..core.messages import _, capitalized, joined, listed
-from ..core.modalities import is_modality
+from ..core.modalities import CT, is_modality
+
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,9 +49,9 @@ def cases_of_series(series: Sequence[DicomSeries], channels: Mapping[str, str]) 
                 "Say which DICOM series each channel is, by its description or UID, for example {name}='{example}'."
             ).format(name=names[0], example=_("T2 FLAIR axial"))
         )
-    studies: dict[tuple[str, str], dict[str, DicomSeries]] = {}
+    studies: dict[tuple[str, frozenset[str]], dict[str, DicomSeries]] = {}
     for one in series:
-        parts = studies.setdefault((one.headers[0].study_uid, str(one.headers[0].patient)), {})
+        parts = studies.setdefault((one.headers[0].study_uid, one.headers[0].patient), {})
         for name, text in zip(names, channels.values(), strict=True):
             if not is_named(one, text):
                 continue
@@ -190,6 +193,21 @@ def require_one_modality(series: Sequence[tuple[str, DicomSeries]], said: Contai
             ).format(file=COHORT_FILE)
         sentence = differ.format(one=one.title, kind=kind, other=other, other_kind=other_kind)
         raise BadInputError(joined(" ", [sentence, remedy]))
+
+
+def note_missing_rescaling(series: Sequence[tuple[str, DicomSeries]], kinds: Mapping[str, str]) -> None:
+    """Say which series are used as CT although they do not say how their values become Hounsfield units.
+
+    Args:
+        series: each with its channel. kinds: the modality that each channel has in the cohort, whatever headers say.
+    """
+    for channel, one in series:
+        if kinds.get(channel) == CT and not any(image.is_rescaled for image in one.slices):
+            _LOG.warning(
+                f"{capitalized(one.title)}: it is taken as CT, but its images do not say how their values become "
+                "Hounsfield units (no rescale slope and intercept). So the values are taken to be Hounsfield units. If "
+                f"they are not, give another modality, such as '--modality {channel and channel + '='}OT'."
+            )
 
 
 def _kinds_of_cases(known: Cohort) -> dict[str, tuple[str, str]]:

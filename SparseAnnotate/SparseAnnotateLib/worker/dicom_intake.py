@@ -10,10 +10,11 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ..core import BadInputError, Watch
-from ..core.dicom_files import dicom_files
+from ..core.dicom_files import FilesFound, dicom_files
 from ..core.dicom_headers import readable_headers, series_of_damaged
 from ..core.dicom_series import DicomSeries, chosen_series, series_of
-from ..core.messages import _, capitalized, counted, joined, listed
+from ..core.given_paths import GivenPath, shown_given
+from ..core.messages import _, capitalized, counted, joined
 
 if TYPE_CHECKING:
     from .create_request import CreateRequest
@@ -22,14 +23,18 @@ _LOG = logging.getLogger(__name__)
 _MOST_NAMED = 10
 
 
-def expanded(given: Sequence[str]) -> list[str]:
+def expanded(given: Sequence[str]) -> list[GivenPath]:
     """Files and folders as a user gives them, with those that patterns stand for."""
     found: list[str] = []
+    is_of_pattern = False
     for text in given:
         path = os.path.expanduser(text)
         is_pattern = not os.path.exists(path) and any(character in path for character in "*?[")
-        found += sorted(glob.glob(path, recursive=True)) if is_pattern else [path]
-    return list(dict.fromkeys(found))
+        matched = sorted(glob.glob(path, recursive=True)) if is_pattern else [path]
+        is_of_pattern |= is_pattern
+        found += matched
+    paths = list(dict.fromkeys(found))
+    return [GivenPath(path, number, len(paths), is_of_pattern) for number, path in enumerate(paths, 1)]
 
 
 def log_series_of_cases(cases: Sequence[tuple[str, DicomSeries]], more: str = "") -> None:
@@ -40,6 +45,21 @@ def log_series_of_cases(cases: Sequence[tuple[str, DicomSeries]], more: str = ""
         _LOG.warning(joined(" ", [f"... and {len(cases) - _MOST_NAMED} more.", *filter(None, [more])]))
 
 
+def log_skipped(others: int, named_alike: int) -> None:
+    """Say how many files are not DICOM, and how many of these have an ending of DICOM files."""
+    if not others:
+        return
+    skipped = counted(others, "Skipped {count} file that is not DICOM.", "Skipped {count} files that are not DICOM.")
+    alike = counted(
+        named_alike,
+        "{count} of them is named like a DICOM file, so it may be damaged. If something is missing, copy it again.",
+        "{count} of them are named like DICOM files, so they may be damaged. If something is missing, copy them again.",
+    )
+    if others == named_alike == 1:
+        alike = "It is named like a DICOM file, so it may be damaged. If something is missing, copy it again."
+    _LOG.warning(joined(" ", [skipped, *([alike] if named_alike else [])]))
+
+
 def usable_series(request: CreateRequest, watch: Watch) -> list[DicomSeries]:
     """The series to take. Raises BadInputError when there is none, or one of them cannot be used."""
     if request.time_point < 0:
@@ -47,13 +67,16 @@ def usable_series(request: CreateRequest, watch: Watch) -> list[DicomSeries]:
             _("Time points are numbered from 1 on, so {number} is none.").format(number=request.time_point)
         )
     paths: list[str] = []
-    others = 0
-    for path in expanded(request.images):
-        # A DICOMDIR lists the files beside it.
-        folder = os.path.dirname(path) or "." if os.path.basename(path).upper() == "DICOMDIR" else path
-        found, count = dicom_files(folder, watch) if os.path.isdir(folder) else ([path], 0)
-        paths += found
-        others += count
+    others = named_alike = 0
+    given = expanded(request.images)
+    for place in given:
+        if os.path.basename(place.path).upper() == "DICOMDIR":
+            # It lists the files beside it.
+            place = replace(place, path=os.path.dirname(place.path) or ".")
+        found = dicom_files(place, watch) if os.path.isdir(place) else FilesFound([place.path], 0, 0)
+        paths += found.dicom
+        others += found.others
+        named_alike += found.named_alike
     paths = list(dict.fromkeys(paths))
     headers, damages = readable_headers(paths, watch)
     if damages and not request.skip_unusable:
@@ -61,10 +84,7 @@ def usable_series(request: CreateRequest, watch: Watch) -> list[DicomSeries]:
     for error in damages.values():
         _LOG.warning(f"Skipped: {error.message}")
     others += len(paths) - len(headers) - len(damages)
-    if others:
-        _LOG.warning(
-            counted(others, "Skipped {count} file that is not DICOM.", "Skipped {count} files that are not DICOM.")
-        )
+    log_skipped(others, named_alike)
     damaged_uids, damaged_folders = _damaged_series(damages, watch)
     found_series = [
         _without_damages(one, damaged_uids, damaged_folders) for one in series_of(headers, request.time_point)
@@ -83,9 +103,7 @@ def usable_series(request: CreateRequest, watch: Watch) -> list[DicomSeries]:
             _LOG.warning(f"{capitalized(one.title)}: {note}")
     if not chosen:
         raise BadInputError(
-            _("The DICOM files in {given} hold no series of images.").format(
-                given=listed([f"'{path}'" for path in request.images], 3)
-            )
+            _("There is no series of images among the DICOM files in {given}.").format(given=shown_given(given))
         )
     if problems and not (request.skip_unusable and good):
         raise BadInputError(_problem_sentence(problems, bool(good)))

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 
-from ..core import BadInputError, Cohort, VolumeGeometry
-from ..core.dicom_files import dicom_files
+from ..core import BadInputError, Cohort, VolumeGeometry, Watch
+from ..core.dicom_files import dicom_files, is_dicom_file, is_named_like_dicom
 from ..core.dicom_reading import (
     SegmentationFile,
     is_segmentation_file,
@@ -16,32 +17,97 @@ from ..core.dicom_reading import (
     read_segmentation_header,
 )
 from ..core.dicom_source import cases_by_series, note_codes, read_source
+from ..core.given_paths import GivenPath
 from ..core.images import IMAGE_ENDINGS
-from ..core.messages import _, capitalized, listed
+from ..core.messages import _, capitalized, counted, listed
+from .dicom_intake import log_skipped
 
 
-def segmentation_files(given: Sequence[str]) -> tuple[dict[str, str], list[str]]:
-    """Those of the files and folders a user gives that are DICOM SEG files, or hold some, as files; and the others.
+@dataclass(frozen=True)
+class SegmentationFiles:
+    """The DICOM SEG files among files and folders that a user gives.
 
-    The files come with the folder that was given, '' for a file.
-
-    Raises BadInputError when a DICOM file is no segmentation.
+    Attributes:
+        given: each file with the file or folder that was given. others: what is not DICOM, as given.
+        problems: by file, why one is no DICOM SEG, or is so damaged that it does not say what it is.
     """
-    found: dict[str, str] = {}
-    others: list[str] = []
-    for text in given:
+
+    given: dict[str, GivenPath] = field(default_factory=dict)
+    others: list[str] = field(default_factory=list)
+    problems: dict[str, BadInputError] = field(default_factory=dict)
+
+
+def segmentation_files(given: Sequence[str], watch: Watch) -> SegmentationFiles:
+    """The DICOM SEG files among files and folders that a user gives, or in them; how many are not DICOM is logged.
+
+    Raises BadInputError when a folder with DICOM files holds no segmentation.
+    """
+    found = SegmentationFiles()
+    for number, text in enumerate(given):
+        watch.step(number / len(given), _("reading DICOM headers"))
+        part = watch.part(number, len(given))
         path = os.path.expanduser(text)
+        place = GivenPath(path, number + 1, len(given))
         if os.path.isdir(path):
             names = os.listdir(path) if os.access(path, os.R_OK) else []
-            inside = [] if any(n.lower().endswith(IMAGE_ENDINGS) for n in names) else dicom_files(path)[0]
-            inside = [file for file in inside if is_segmentation_file(file, path)]
-            found |= dict.fromkeys(inside, path)
-            others += [] if inside else [text]
-        elif not path.lower().endswith(IMAGE_ENDINGS) and is_segmentation_file(path):
-            found[path] = ""
+            has_images = any(name.lower().endswith(IMAGE_ENDINGS) for name in names)
+            if has_images or not _take_folder(place, found, part):
+                found.others.append(text)
+        elif path.lower().endswith(IMAGE_ENDINGS) or not os.path.isfile(path):
+            found.others.append(text)
+        elif is_dicom_file(path, place) or is_named_like_dicom(path):
+            _take_given(place, found)
         else:
-            others.append(text)
-    return found, others
+            found.others.append(text)
+    return found
+
+
+def _take_given(given: GivenPath, found: SegmentationFiles) -> None:
+    path = given.path
+    if not is_dicom_file(path, given):
+        problem = _("{file} is named like a DICOM file, but has other content. It may be damaged: copy it again.")
+        found.problems[path] = BadInputError(problem.format(file=capitalized(given.called(_("file")))))
+    elif not _take_file(path, given, found):
+        problem = _("{file} is no segmentation (DICOM SEG).")
+        found.problems[path] = BadInputError(problem.format(file=capitalized(given.called(_("DICOM file")))))
+
+
+def _take_folder(folder: GivenPath, found: SegmentationFiles, watch: Watch) -> bool:
+    """Take the DICOM SEG files in a folder; False when there is no DICOM file."""
+    inside = dicom_files(folder, watch)
+    taken = [_take_file(file, folder, found) for file in reported(inside.dicom, watch)]
+    if not taken:
+        return False
+    if not any(taken):
+        raise BadInputError(
+            counted(
+                len(taken),
+                _("{folder} has {count} DICOM file, which is no segmentation (DICOM SEG). {others}"),
+                _("{folder} has {count} DICOM files, none of which is a segmentation (DICOM SEG). {others}"),
+                folder=capitalized(folder.shown),
+                others=_("Other objects, such as structure sets (RTSTRUCT), are not read as masks."),
+            )
+        )
+    log_skipped(inside.others, inside.named_alike)
+    return True
+
+
+def _take_file(path: str, given: GivenPath, found: SegmentationFiles) -> bool:
+    """Take a file that is a DICOM SEG, or so damaged that it may be one; False when it is none."""
+    try:
+        if not is_segmentation_file(path, given):
+            return False
+        found.given[path] = given
+    except BadInputError as error:
+        found.problems[path] = error
+    return True
+
+
+def reported(paths: Sequence[str], watch: Watch) -> Iterator[str]:
+    """The paths, one after the other, with reports that their headers are being read."""
+    for number, path in enumerate(paths):
+        watch.step(number / len(paths), _("reading DICOM headers"))
+        yield path
 
 
 class DicomMasks:
@@ -52,17 +118,20 @@ class DicomMasks:
             others belong to none. others: masks that are not DICOM.
     """
 
-    def __init__(self, cohort: Cohort, given: Sequence[str]):
+    def __init__(self, cohort: Cohort, given: Sequence[str], watch: Watch):
         self._cohort = cohort
         self.of_case: dict[str, str] = {}
         self.problems: dict[str, BadInputError] = {}
         self._files: dict[str, SegmentationFile] = {}
-        paths, self.others = segmentation_files(given)
+        found = segmentation_files(given, watch.part(0, 2))
+        paths, self.others = found.given, found.others
+        for path, error in found.problems.items():
+            self.problems[self._key(path, error.message)] = error
         by_series = cases_by_series(cohort) if paths else {}
         several: dict[str, list[str]] = {}
-        for path, folder in paths.items():
+        for path in reported(list(paths), watch.part(1, 2)):
             try:
-                file = self._files[path] = read_segmentation_header(path, folder)
+                file = self._files[path] = read_segmentation_header(path, paths[path])
             except BadInputError as error:
                 self.problems[self._key(path, error.message)] = error
                 continue
@@ -116,6 +185,10 @@ class DicomMasks:
     def shown(self, path: str) -> str:
         """A mask for messages, DICOM or not; see `shown_file`."""
         return self._files[path].shown if path in self._files else f"'{path}'"
+
+    def shown_mask(self, path: str) -> str:
+        """The same with what it is."""
+        return self._files[path].shown if path in self._files else _("the mask '{path}'").format(path=path)
 
     def _key(self, path: str, message: str = "") -> str:
         """What a file that cannot be used is called in `problems`; `message`: why its header cannot be used."""

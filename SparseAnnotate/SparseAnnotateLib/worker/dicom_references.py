@@ -7,14 +7,14 @@ from pathlib import Path
 
 import numpy as np
 
-from ..core import BadInputError, Cohort
+from ..core import BadInputError, Cohort, Watch
 from ..core.case_names import file_stem
 from ..core.dicom_reading import SegmentationFile, read_segmentation, read_segmentation_header
 from ..core.dicom_series import DicomSeries
 from ..core.dicom_source import note_codes
 from ..core.images import write_image
 from ..core.messages import _, capitalized, joined, listed
-from .dicom_masks import segmentation_files
+from .dicom_masks import reported, segmentation_files
 from .mask_labels import in_cohort_values
 
 
@@ -25,22 +25,26 @@ class DicomReferences:
         labels: label value to name; of the structures in the files, if the cohort names none. others: references that
             are not DICOM.
 
-    Raises BadInputError when a series has no file or several, or other references are given, too.
+    Raises BadInputError when a series has no file or several, one is damaged, or other references are given, too.
     """
 
-    def __init__(self, given: Sequence[str], series: Sequence[DicomSeries], labels: Mapping[int, str]):
-        paths, self.others = segmentation_files(given)
+    def __init__(self, given: Sequence[str], series: Sequence[DicomSeries], labels: Mapping[int, str], watch: Watch):
+        masks = segmentation_files(given, watch.part(0, 2))
+        if masks.problems:
+            raise next(iter(masks.problems.values()))
+        paths, self.others = masks.given, masks.others
         self.labels = {value: name for value, name in labels.items() if value}
         self._of_series: dict[str, SegmentationFile] = {}
         if not paths:
             return
         if self.others:
             raise BadInputError(
-                _("Some references are DICOM SEG files, and '{other}' is not. Give references of one kind.").format(
-                    other=self.others[0]
-                )
+                _(
+                    "Some references are DICOM SEG files, and number {number} of the {count} given is not. Give "
+                    "references of one kind."
+                ).format(number=list(given).index(self.others[0]) + 1, count=len(given))
             )
-        files = [read_segmentation_header(path, folder) for path, folder in paths.items()]
+        files = [read_segmentation_header(path, paths[path]) for path in reported(list(paths), watch.part(1, 2))]
         for one in series:
             of_series = [file for file in files if one.uid in file.series_uids]
             fitting = of_series

@@ -15,7 +15,7 @@ from ..core.cropped_labels import read_cropped_labels
 from ..core.dicom_source import note_codes
 from ..core.drawn_elsewhere import SliceKey, with_drawn_elsewhere
 from ..core.images import read_labels
-from ..core.messages import _, counted, listed
+from ..core.messages import _, capitalized, counted, listed
 from ..core.planes import slice_layer
 from ..core.scan_files import image_files
 from ..core.segment_names import read_label_codes, read_label_names
@@ -31,6 +31,7 @@ _NOT_TAKEN = (
     _("{count} masks were not taken (others taken: {done}):\n{problems}"),
 )
 _MOST_NAMED = 20
+_SHARES = (1.0, 9.0)  # of the time: looking for DICOM files, and reading masks
 
 
 @dataclass(frozen=True)
@@ -95,7 +96,8 @@ def import_drawn(request: ImportDrawnRequest, watch: Watch) -> list[TakenMask]:
     """
     cohort = Cohort.open(request.cohort, request.state)
     wanted = {normal_name(case.name) for case in cohort.select(request.cases)} if request.cases else None
-    reading = _Reading(cohort, request)
+    looking, watch = (watch.stage(_SHARES, stage) for stage in range(2))
+    reading = _Reading(cohort, request, looking)
     dicom = reading.dicom
     matched = matched_masks(cohort, image_files(dicom.others))
     found = {**matched.of_case, **dicom.of_case}
@@ -131,9 +133,9 @@ def import_drawn(request: ImportDrawnRequest, watch: Watch) -> list[TakenMask]:
 class _Reading:
     """Reads masks as a request asks, and draws their slices in the cohort."""
 
-    def __init__(self, cohort: Cohort, request: ImportDrawnRequest):
+    def __init__(self, cohort: Cohort, request: ImportDrawnRequest, watch: Watch):
         self._cohort, self._request = cohort, request
-        self.dicom = DicomMasks(cohort, request.masks)
+        self.dicom = DicomMasks(cohort, request.masks, watch)
         check_labels(request.labels)
         if request.slices_from and request.slices:
             raise BadInputError(_("Give the drawn slices either with '--slices' or with '--slices-from', not both."))
@@ -175,7 +177,9 @@ class _Reading:
             return self._drawn(name, path, names, source, geometry)
         except BadInputError as error:
             raise BadInputError(
-                _("The mask {file} was not taken. {problem}").format(file=self.dicom.shown(path), problem=error.message)
+                _("{mask} was not taken. {problem}").format(
+                    mask=capitalized(self.dicom.shown_mask(path)), problem=error.message
+                )
             ) from error
 
     def warn_of_unused(self, masks: Mapping[str, str]) -> None:

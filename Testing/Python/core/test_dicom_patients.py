@@ -5,13 +5,14 @@ from __future__ import annotations
 import builtins
 import logging
 import os
+import warnings
 from pathlib import Path
 
 import numpy as np
 import pydicom
 import pytest
 
-from dicom_made import PATIENT, oblique, save, write_series
+from dicom_made import PATIENT, oblique, save, write_multiframe, write_series
 from SparseAnnotateLib.core import BadInputError, CancelledError, Watch
 from SparseAnnotateLib.core.dicom_codes import Code, StructureCodes, parsed_codes
 from SparseAnnotateLib.core.dicom_files import dicom_files, is_dicom_file, opened
@@ -242,13 +243,13 @@ def refuse(monkeypatch, refused: Path) -> None:
     monkeypatch.setattr(builtins, "open", opening)
 
 
-def test_of_a_file_that_may_not_be_read_only_the_folder_that_was_given_is_shown(tmp_path, monkeypatch):
+def test_of_a_file_that_may_not_be_read_no_part_of_the_path_is_shown(tmp_path, monkeypatch):
     write_series(tmp_path / "Annegret" / "ct", np.zeros(SHAPE, int), GEOMETRY)
     paths = dicom_files(tmp_path)[0]
     refuse(monkeypatch, Path(paths[2]))
     with pytest.raises(BadInputError) as caught:
         dicom_files(tmp_path)
-    place = f"The file number 3 of 4 in folder 1 of 1 in folder 1 of 1 in '{tmp_path}' (sorted by name; its path is not"
+    place = "The file number 3 of 4 in folder 1 of 1 in folder 1 of 1 in the folder given (sorted by name; its path is"
     assert caught.value.message.startswith(place)
     assert caught.value.message.endswith(" cannot be read (Permission denied).")
     with pytest.raises(BadInputError, match=r"The file number 3 of 4 in its folder \(.*\) cannot be read \(Perm"):
@@ -260,7 +261,8 @@ def test_of_a_file_that_may_not_be_read_only_the_folder_that_was_given_is_shown(
         pass
     headers, problems = readable_headers(paths, Watch())  # the rights were taken meanwhile
     assert len(headers) == 3
-    assert place.replace("The file", "The DICOM file") in problems[paths[2]].message
+    named = place.replace("The file", "The DICOM file").replace("the folder given", f"'{tmp_path}'")
+    assert named in problems[paths[2]].message
     assert "Annegret" not in problems[paths[2]].message
 
 
@@ -292,3 +294,69 @@ def test_naming_damaged_files_can_be_cancelled(tmp_path, monkeypatch):
 
     with pytest.raises(CancelledError):
         readable_headers(paths, CancelledAfterReading())
+
+
+def with_element(path: Path, tag: bytes, kind: bytes | None = None, value: bytes | None = None) -> None:
+    """Give the first element with a tag another VR, or other bytes as its value, in a file with explicit VRs."""
+    content = path.read_bytes()
+    start = content.index(tag)
+    length = int.from_bytes(content[start + 6 : start + 8], "little")
+    old = content[start + 8 : start + 8 + length]
+    value = old if value is None else value
+    head = tag + (kind or content[start + 4 : start + 6]) + len(value).to_bytes(2, "little")
+    path.write_bytes(content[:start] + head + value + content[start + 8 + length :])
+
+
+NAME, ID, CHARACTERS = b"\x10\x00\x10\x00", b"\x10\x00\x20\x00", b"\x08\x00\x05\x00"
+GARBAGE = [
+    (NAME, None, b"\xff\xfe\x1b$B\x80Anne\x1b\x1b"),
+    (NAME, None, b"Anne\0gret\0\0^\0"),
+    (NAME, None, b"Zwiebel" * 40),
+    *((NAME, kind, None) for kind in (b"US", b"FD", b"XX", b"LO", b"DA", b"IS", b"UI", b"AT")),
+    *((ID, kind, None) for kind in (b"FD", b"XX")),
+    (CHARACTERS, None, b"utf-16"),
+    (CHARACTERS, None, b"garbage "),
+    (CHARACTERS, None, b"ISO_IR 192"),
+    (CHARACTERS, None, b""),
+]
+
+
+@pytest.mark.parametrize(("tag", "kind", "value"), GARBAGE)
+def test_a_name_that_cannot_be_read_does_not_clear_a_path(tmp_path, capsys, tag, kind, value):
+    """In a multi-frame image and in a segmentation, each alone."""
+    folder = tmp_path / "Annegret"
+    write_multiframe(folder / "image", np.ones(SHAPE, int), GEOMETRY)
+    (whole,) = series_of([read_header(str(folder / "image"))])
+    written(folder, whole)
+    for name in ("image", "a.dcm"):
+        with_element(folder / name, tag, kind, value)
+    (series,) = series_of([read_header(str(folder / "image"))])
+    shown = (series.title, series.shown(str(folder / "image")), read_segmentation_header(folder / "a.dcm").shown)
+    with warnings.catch_warnings(record=True) as heard:
+        warnings.simplefilter("always")
+        try:
+            notes = write_segmentation(tmp_path / "b.dcm", series, [DicomSegment("a")], LABELS, "1", Watch())
+        except BadInputError as error:
+            notes = [error.message]
+    said = " ".join([*shown, *notes, *map(str, heard), capsys.readouterr().err])
+    assert "Annegret" not in said
+    assert "Zwiebel" not in said
+    assert "image" not in shown[1]
+
+
+def test_a_name_with_letters_of_its_character_set_clears_a_path_that_does_not_have_it(tmp_path):
+    series = series_with(tmp_path / "Schulz")
+    assert f"in '{tmp_path / 'Schulz'}'" in series.title
+    path = next((tmp_path / "Schulz").iterdir())
+    assert series.shown(str(path)) == f"the DICOM file '{path}'"
+
+
+def test_elements_of_the_patient_that_cannot_be_read_are_left_empty_in_a_segmentation(tmp_path):
+    write_multiframe(tmp_path / "image", np.ones(SHAPE, int), GEOMETRY)
+    with_element(tmp_path / "image", NAME, b"XX")
+    with_element(tmp_path / "image", ID, b"FD")
+    (series,) = series_of([read_header(str(tmp_path / "image"))])
+    assert series.headers[0].patient_id == ""
+    seg, notes = written(tmp_path, series)
+    assert (str(seg.PatientName), seg.PatientID or "") == ("", "")
+    assert notes == ["Left empty, because the images have values that DICOM does not allow: PatientID, PatientName."]

@@ -216,14 +216,6 @@ def test_ct_with_a_few_very_high_values_or_padding_is_taken(tmp_path, change):
     assert np.array_equal(read_series(only(tmp_path), Watch())[0], values)
 
 
-def test_ct_images_that_do_not_say_how_values_become_hounsfield_units_are_noted(tmp_path):
-    write_series(tmp_path / "ct", VOXELS, GEOMETRY, without_rescaling(0, 1, 2, 3))
-    write_series(tmp_path / "mr", VOXELS, GEOMETRY, without_rescaling(0, 1, 2, 3), modality="MR")
-    (note,) = only(tmp_path / "ct").notes
-    assert "do not say how their values become Hounsfield units" in note
-    assert only(tmp_path / "mr").notes == ()
-
-
 def test_rounded_directions_do_not_change_the_spacing(tmp_path):
     geometry = VolumeGeometry.from_itk(SHAPE[::-1], (0.5, 0.75, 2.0), (0, 0, 0), np.eye(3))
     write_series(tmp_path, VOXELS, geometry, every(ImageOrientationPatient=[0.71, 0.71, 0, -0.71, 0.71, 0]))

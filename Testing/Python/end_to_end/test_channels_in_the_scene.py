@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from corrected_scene import point
+from followed_strokes import Followed
 from small_volumes import QUICK_TRAINING, ball
 from SparseAnnotateLib import scene
 from SparseAnnotateLib.core import (
@@ -83,6 +84,49 @@ def test_a_correction_follows_the_channel_that_shows_the_structure(mrml, logic, 
     by_noise, by_both, by_shown = found
     assert np.array_equal(by_both, by_shown)
     assert not np.array_equal(by_both, by_noise)
+
+
+@pytest.mark.parametrize("is_waited_for", [True, False])
+def test_after_a_further_slice_the_channel_is_chosen_before_the_next_stroke(
+    mrml, follower, loop, volumes, monkeypatch, is_waited_for
+):
+    """In pieces, from the event loop; a stroke that comes sooner chooses the same."""
+    from SparseAnnotateLib.logic import corrected_answer  # here, because it needs Slicer's modules
+
+    volume, other = volumes
+    follower.setChannels(volume, {"T1": volume, "FLAIR": other})
+    node = follower.fillBetweenSlices(volume, "shape")
+    strokes = Followed(follower, loop, volume, node)
+    chosen, choose = [], corrected_answer.finding_image_of_structure
+
+    def choosing(*given):
+        chosen.append(given)
+        return choose(*given)
+
+    monkeypatch.setattr(corrected_answer, "finding_image_of_structure", choosing)
+    drawing = follower.segmentationNode(volume)
+    mask = mrml.util.arrayFromSegmentBinaryLabelmap(drawing, "ball", volume).copy()
+    mask[9] = LABELS[9]
+    mrml.util.updateSegmentBinaryLabelmapFromArray(mask, drawing, "ball", volume)
+    follower.markDrawn(volume, "axial", 9)
+    if is_waited_for:
+        assert len(loop.waiting) == 1
+        turns = 0
+        while loop.waiting:
+            loop.turn()
+            turns += 1
+        assert turns > 2 * 6  # one for each drawn slice of each channel
+        assert len(chosen) == 1
+    strokes.stroke(mrml, ball(SHAPE, 3.0, (14, 7, 9)) > 0)
+    assert len(chosen) == 1
+    loop.run()
+    after = mrml.util.arrayFromSegmentBinaryLabelmap(node, "ball", volume)
+    monkeypatch.setattr(corrected_answer.CorrectedAnswer, "choosing_ahead", lambda _answer: iter(()))
+    follower.clearCorrections(volume)
+    again = Followed(follower, loop, volume, node)
+    again.stroke(mrml, ball(SHAPE, 3.0, (14, 7, 9)) > 0)
+    loop.run()
+    assert np.array_equal(mrml.util.arrayFromSegmentBinaryLabelmap(node, "ball", volume), after)
 
 
 def test_a_result_is_out_of_date_when_a_channel_has_changed(mrml, logic, volumes):

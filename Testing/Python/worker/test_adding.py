@@ -93,7 +93,7 @@ def test_a_folder_of_patient_folders_stands_for_the_image_in_each(tmp_path):
         (("T1.nrrd", "T2.nrrd"), "", True, r"s' has 2 images, so .* pattern such as '.*s.T1\.nrrd'"),
         (("top.nrrd", "anna/T1.nrrd"), "", True, "images directly in it and in its subfolders"),
         (("a.nrrd",), "b*.nrrd", False, r"No file matches the pattern '.*b\*\.nrrd'\. Check the folder"),
-        (("a.txt",), "*.txt", False, r"matches 1 file, '.*a\.txt', which does not end like an image"),
+        (("a.txt",), "*.txt", False, r"matches 1 file, which does not end like an image: '.*a\.txt'\."),
         (("a.txt", "b.txt"), "*", False, r"matches 2 files, none of which ends like an image, for example '.*a\.txt'"),
     ],
 )

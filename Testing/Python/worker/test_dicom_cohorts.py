@@ -217,7 +217,11 @@ def test_a_missing_package_is_named_with_what_to_install(hospital, cohort, tmp_p
             [],
             "is DICOM, although 3 have the ending .dcm. Check",
         ),
-        (lambda f: (f / "a.txt").write_text("x"), ["--series", "liver"], "There are no DICOM files in '"),
+        (
+            lambda f: (f / "a.txt").write_text("x"),
+            ["--series", "liver"],
+            "There are no DICOM files in the folder given, so",
+        ),
         (lambda f: write_series(f, VOXELS[:1], GEOMETRY), [], "it is a single image, not a volume"),
         (lambda f: write_series(f, VOXELS, GEOMETRY), ["--names", "a", "b"], "DICOM series: 1, number of names: 2"),
         (lambda f: write_series(f, VOXELS, GEOMETRY), ["--labels", "0=x"], "0 is the background"),
@@ -240,7 +244,10 @@ def test_what_cannot_become_a_cohort_is_refused_in_a_sentence(tmp_path, make, op
 def test_dicom_and_other_images_are_not_mixed(hospital, tmp_path, capsys):
     write_image(tmp_path / "a.nrrd", LABELS, GEOMETRY)
     assert run("create", tmp_path / "co", hospital, tmp_path / "a.nrrd") == 1
-    assert "is DICOM, and '" in capsys.readouterr().err
+    assert (
+        "Of the 2 files and folders given, number 1 is DICOM, and number 2 is not. Add them one"
+        in capsys.readouterr().err
+    )
 
 
 def test_a_fill_becomes_a_segmentation_that_highdicom_reads_in_its_place(cohort, tmp_path, capsys):
@@ -572,7 +579,9 @@ def test_damaged_segmentations_in_a_folder_are_told_by_numbers(cohort, hospital,
     output = capsys.readouterr()
     said = " ".join((output.out + output.err).split())
     for number in (1, 2):
-        assert f"DICOM SEG number 1 of 1 in folder {number} of 2 in the folder that holds all the files" in said
+        assert (
+            f"DICOM file number 1 of 1 in folder {number} of 2 in the folder given (sorted by name; its path is" in said
+        )
     assert "Annegret" not in said
 
 

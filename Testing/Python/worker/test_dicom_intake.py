@@ -4,22 +4,35 @@ from __future__ import annotations
 
 import json
 import shutil
+import tarfile
+import zipfile
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pydicom
 import pytest
 
 from dicom_made import oblique, write_series
-from small_volumes import ball
+from small_volumes import ball, cancelled_at
 from SparseAnnotateLib.command_line.main import main
-from SparseAnnotateLib.core import Cohort, Plane, SparseAnnotation, Watch, dicom_source
+from SparseAnnotateLib.core import (
+    BadInputError,
+    CancelledError,
+    Cohort,
+    Plane,
+    SparseAnnotation,
+    Watch,
+    dicom_source,
+)
 from SparseAnnotateLib.core.dicom_files import dicom_files
 from SparseAnnotateLib.core.dicom_headers import read_headers
 from SparseAnnotateLib.core.dicom_series import DicomSeries, series_of
 from SparseAnnotateLib.core.dicom_writing import DicomSegment, write_segmentation
 from SparseAnnotateLib.core.images import write_image
-from SparseAnnotateLib.worker import dicom_names
+from SparseAnnotateLib.worker import dicom_masks, dicom_names
+from SparseAnnotateLib.worker.dicom_cases import holds_dicom
+from SparseAnnotateLib.worker.requests import METHODS
 
 SHAPE = (6, 20, 18)
 GEOMETRY = oblique(SHAPE)
@@ -215,3 +228,259 @@ def test_a_case_is_not_named_by_its_folder_when_its_files_have_none_in_common(tm
     monkeypatch.setattr(dicom_names.os.path, "commonpath", on_two_drives)
     assert run("create", tmp_path / "co", tmp_path / "in", "--name-from", "parent") == 1
     assert "lie in no folder of their own. Name the cases with '--names'." in capsys.readouterr().err
+
+
+def test_looking_for_segmentations_among_many_files_shows_progress_and_can_be_cancelled(tmp_path, monkeypatch):
+    cohort = cohort_of(tmp_path, "in")
+    path = segmentation(tmp_path / "masks" / "a.dcm", series_in(tmp_path / "in"))
+    for number in range(250):
+        shutil.copy(path, path.with_name(f"b{number}.dcm"))
+    request = METHODS["import_drawn"][0](str(cohort.folder), (str(tmp_path / "masks"),))
+    seen = []
+    with pytest.raises(BadInputError, match="several DICOM SEG files"):
+        METHODS["import_drawn"][1](request, Watch(lambda progress: seen.append(progress)))
+    assert [one.message for one in seen].count("looking for DICOM files (files so far: 200)") == 1
+    fractions = [one.fraction for one in seen]
+    assert fractions == sorted(fractions)
+    assert len(set(fractions)) > 400  # whether each is a segmentation, and what it refers to
+    read = []
+    monkeypatch.setattr(dicom_masks, "is_segmentation_file", lambda *args: read.append(args))
+    with pytest.raises(CancelledError):
+        METHODS["import_drawn"][1](request, cancelled_at(2))
+    assert read == []
+
+
+@pytest.mark.parametrize("named", ["a.dcm", "a"])
+def test_looking_whether_a_folder_has_dicom_files_can_be_cancelled(tmp_path, named):
+    for number in range(120):
+        (tmp_path / "in" / str(number)).mkdir(parents=True)
+        (tmp_path / "in" / str(number) / named).write_bytes(b"no DICOM")
+    with pytest.raises(CancelledError):
+        holds_dicom([str(tmp_path / "in")], False, cancelled_at(0))
+
+
+NOISE = np.random.default_rng(0).bytes(10_000)
+
+
+def overwrite(path: Path, start: int, content: bytes) -> None:
+    old = path.read_bytes()
+    path.write_bytes((old[:start] + content + old[start + len(content) :])[: len(old)])
+
+
+@pytest.mark.parametrize("name", ["Annegret.dcm", "Annegret"])
+@pytest.mark.parametrize(
+    ("start", "content"),
+    [
+        (0, NOISE[:132]),
+        (0, bytes(132)),
+        (0, NOISE[:1500]),
+        (132, NOISE[:200]),
+        (132, NOISE[:1000]),
+        (132, b"\xff" * 500),
+        (140, bytes(400)),
+    ],
+)
+def test_a_segmentation_whose_first_bytes_are_overwritten_is_refused_as_damaged(tmp_path, start, content, name, capsys):
+    cohort = cohort_of(tmp_path, "one", "two")
+    segmentation(tmp_path / "masks" / "whole.dcm", series_in(tmp_path / "two"))
+    path = segmentation(tmp_path / "masks" / name, series_in(tmp_path / "one"))
+    overwrite(path, start, content)
+    capsys.readouterr()
+    damaged = "its header is incomplete. Copy it again."
+    for given in (tmp_path / "masks", path):
+        assert run("import-drawn", cohort.folder, given, "--replace") == 1
+        said = capsys.readouterr().err
+        assert (
+            "The DICOM file " + ("given is" if given is path else "number 1 of 2 in the folder given (sorted") in said
+        )
+        assert damaged in said
+        assert "Annegret" not in said
+    assert cohort.annotated_cases() == ["case_002"]  # the other mask was taken
+    assert run("create", tmp_path / "more", tmp_path / "one", "--references", tmp_path / "masks") == 1
+    assert damaged in capsys.readouterr().err
+
+
+def test_an_image_whose_first_bytes_are_overwritten_is_damaged_and_not_a_file_of_another_kind(tmp_path, capsys):
+    for name in ("one", "two"):
+        write_series(tmp_path / "in" / name, VOXELS, GEOMETRY)
+    path = max((tmp_path / "in" / "two").iterdir())
+    overwrite(path, 0, NOISE[:300])
+    assert run("create", tmp_path / "co", tmp_path / "in") == 1
+    assert "is damaged: its header is incomplete. Copy it again." in capsys.readouterr().err
+    assert run("create", tmp_path / "co", tmp_path / "in", "--skip-unusable") == 0
+    assert len(Cohort.open(tmp_path / "co").cases) == 1
+    for path in (tmp_path / "in" / "two").iterdir():
+        overwrite(path, 0, NOISE[:300])
+    assert run("create", tmp_path / "other", tmp_path / "in" / "two") == 1
+    assert "header is incomplete. Copy it again." in capsys.readouterr().err
+
+
+def test_an_archive_of_dicom_files_is_no_damaged_file(tmp_path, capsys):
+    write_series(tmp_path / "in", VOXELS, GEOMETRY)
+    with tarfile.open(tmp_path / "in" / "backup", "w") as archive:
+        archive.add(min((tmp_path / "in").glob("IM*")), "IM")
+    with zipfile.ZipFile(tmp_path / "in" / "more", "w") as archive:
+        archive.write(min((tmp_path / "in").glob("IM*")), "IM")
+    assert run("create", tmp_path / "co", tmp_path / "in") == 0
+    assert "Skipped 2 files that are not DICOM." in capsys.readouterr().err
+
+
+def test_files_that_are_only_named_like_dicom_are_counted_as_such(tmp_path, capsys):
+    cohort = cohort_of(tmp_path, "in")
+    path = segmentation(tmp_path / "masks" / "a.dcm", series_in(tmp_path / "in"))
+    for name in ("Annegret.dcm", "._Annegret.dcm", "readme.txt"):
+        (tmp_path / "masks" / name).write_bytes(bytes(5000))
+        shutil.copy(tmp_path / "masks" / name, tmp_path / "in")
+    skipped = "Skipped 3 files that are not DICOM. 1 of them is named like a DICOM file, so it may be damaged."
+    assert run("import-drawn", cohort.folder, tmp_path / "masks") == 0
+    assert skipped in capsys.readouterr().err
+    assert run("create", tmp_path / "other", tmp_path / "in") == 0
+    assert skipped in capsys.readouterr().err
+    assert run("import-drawn", cohort.folder, tmp_path / "masks" / "Annegret.dcm") == 1
+    said = capsys.readouterr().err
+    assert "The file given is named like a DICOM file, but has other content. It may be damaged: copy it again." in said
+    path.unlink()
+    (tmp_path / "masks" / "._Annegret.dcm").unlink()
+    assert run("import-drawn", cohort.folder, tmp_path / "masks") == 1
+    said += capsys.readouterr().err
+    assert "Its 2 files are neither images nor DICOM, although 1 of them is named like a DICOM file. It may" in said
+    assert "Annegret" not in said
+
+
+def test_dicom_files_that_are_no_segmentations_are_refused_as_masks(tmp_path, capsys):
+    cohort = cohort_of(tmp_path, "in")
+    assert run("import-drawn", cohort.folder, tmp_path / "in") == 1
+    assert (
+        "The folder given has 6 DICOM files, none of which is a segmentation (DICOM SEG). Other objects, such as"
+        in (capsys.readouterr().err)
+    )
+    assert run("import-drawn", cohort.folder, min((tmp_path / "in").iterdir())) == 1
+    assert "The DICOM file given is no segmentation (DICOM SEG)." in capsys.readouterr().err
+
+
+def test_a_series_that_lacks_images_names_damaged_files_as_a_possible_reason(tmp_path, capsys):
+    cohort = cohort_of(tmp_path, "in")
+    cohort.save_annotation("case_001", SparseAnnotation.from_slices(LABELS, GEOMETRY, Plane.AXIAL, [2]))
+    files = sorted((tmp_path / "in").iterdir())
+    ends = [path for path in files if pydicom.dcmread(path).InstanceNumber == 6]
+    for damaged, sentence in ((ends, "has other images"), (files, "is not in its folder")):
+        for path in damaged:
+            overwrite(path, 0, NOISE[:600])
+        assert run("export-dicom", cohort.folder, "--out", tmp_path / "out", "--drawn") == 1
+        said = capsys.readouterr().err
+        assert sentence in said
+        note = "1 DICOM file there is damaged" if damaged is ends else "6 DICOM files there are damaged"
+        assert note in said
+
+
+def test_what_is_given_is_called_by_its_number_because_the_shell_may_have_written_it(tmp_path, capsys):
+    """Patterns of the shell, and those that the command itself expands."""
+    patients = [tmp_path / "in" / f"{letter} Annegret" for letter in "ABC"]
+    for folder in patients:
+        (folder / "ct").mkdir(parents=True)
+        (folder / "ct" / "readme.txt").write_text("x")
+    pattern = tmp_path / "in" / "*"
+    write_series(patients[0] / "ct", VOXELS, GEOMETRY)
+    said = ""
+    for given in (patients, [pattern]):
+        assert run("create", tmp_path / "co", *given) == 1
+        said += capsys.readouterr().err
+    for known in ("", " (those of a pattern by name)"):
+        assert f"Of the 3 files and folders given{known}, number 1 is DICOM, and number 2 is not." in said
+    shutil.rmtree(patients[0] / "ct")
+    assert run("create", tmp_path / "co", *patients, "--series", "liver") == 1
+    said += capsys.readouterr().err
+    assert "There are no DICOM files in the 3 files and folders given, so no series can be chosen." in said
+    (patients[1] / "a.dcm").write_text("x" * 200)
+    assert run("create", tmp_path / "co", *patients) == 1
+    said += capsys.readouterr().err
+    assert "None of the files in number 2 of the 3 files and folders given is DICOM, although 1 have" in said
+    assert "Annegret" not in said
+    assert run("create", tmp_path / "co", tmp_path / "tpyo", "--series", "liver") == 1
+    assert f"The file or folder '{tmp_path / 'tpyo'}' does not exist." in capsys.readouterr().err
+
+
+def test_masks_that_are_given_are_called_by_their_numbers(tmp_path, capsys):
+    cohort = cohort_of(tmp_path, "in")
+    paths = [segmentation(tmp_path / f"Annegret {n}" / "a.dcm", series_in(tmp_path / "in")) for n in range(3)]
+    overwrite(paths[1], 132, NOISE[:1000])
+    overwrite(paths[2], 0, bytes(100_000))
+    capsys.readouterr()
+    assert run("import-drawn", cohort.folder, *paths) == 1
+    said = capsys.readouterr().err
+    assert "The DICOM file that is number 2 of the 3 files and folders given is damaged: its header" in said
+    assert "The file that is number 3 of the 3 files and folders given is named like a DICOM file, but" in said
+    write_image(tmp_path / "Annegret.nrrd", LABELS, GEOMETRY)
+    given = [paths[0], tmp_path / "Annegret.nrrd"]
+    assert run("create", tmp_path / "more", tmp_path / "in", "--references", *given) == 1
+    said += capsys.readouterr().err
+    assert "Some references are DICOM SEG files, and number 2 of the 2 given is not." in said
+    assert "Annegret" not in said
+
+
+def test_names_of_dicom_files_are_no_examples_of_files_that_are_no_images(tmp_path, capsys):
+    cohort = cohort_of(tmp_path, "other")
+    write_series(tmp_path / "in", VOXELS, GEOMETRY)
+    for number, path in enumerate(sorted((tmp_path / "in").iterdir())):
+        path.rename(path.with_name(f"Annegret {number}"))
+    assert run("import-drawn", cohort.folder, tmp_path / "in" / "*") == 1
+    said = capsys.readouterr().err
+    assert "matches 6 files, none of which ends like an image. Images end in" in said
+    assert "Annegret" not in said
+
+
+NO_RESCALING = "do not say how their values become Hounsfield units"
+
+
+def without_rescaling(headers):
+    for dataset in headers:
+        del dataset.RescaleSlope, dataset.RescaleIntercept
+
+
+@pytest.mark.parametrize(
+    ("header", "options", "is_noted"),
+    [
+        ("CT", [], True),
+        ("MR", [], False),
+        ("CT", ["--modality", "OT"], False),
+        ("MR", ["--modality", "CT"], True),
+        ("", ["--modality", "CT"], True),
+    ],
+)
+def test_a_missing_rescaling_is_noted_of_what_the_cohort_takes_as_ct(tmp_path, capsys, header, options, is_noted):
+    write_series(tmp_path / "in", VOXELS, GEOMETRY, without_rescaling, modality=header)
+    assert run("create", tmp_path / "co", tmp_path / "in", *options) == 0
+    said = capsys.readouterr().err
+    assert (NO_RESCALING in said) == is_noted
+    assert ("give another modality, such as '--modality OT'." in said) == is_noted
+    write_series(tmp_path / "in2", VOXELS, GEOMETRY, without_rescaling, modality=header)
+    assert run("add", tmp_path / "co", tmp_path / "in2", *options) == 0
+    assert (NO_RESCALING in capsys.readouterr().err) == is_noted
+
+
+def test_a_missing_rescaling_is_not_noted_where_the_cohort_does_not_know_that_it_is_ct(tmp_path, capsys):
+    write_image(tmp_path / "a.nrrd", LABELS, GEOMETRY)
+    assert run("create", tmp_path / "co", tmp_path / "a.nrrd") == 0
+    write_series(tmp_path / "in", VOXELS, GEOMETRY, without_rescaling)
+    assert run("add", tmp_path / "co", tmp_path / "in") == 0
+    said = capsys.readouterr().err
+    assert "does not say what its images are" in said
+    assert NO_RESCALING not in said
+
+
+def test_a_missing_rescaling_of_a_channel_follows_what_is_said_of_the_channel(tmp_path, capsys):
+    """With `create`, and with a channel that is added."""
+    kept = {"StudyInstanceUID": "1.2.3", "FrameOfReferenceUID": "1.2.4", "modality": "MR"}
+    for name in ("flair", "other"):
+        write_series(tmp_path / name, VOXELS, GEOMETRY, without_rescaling, SeriesDescription=name, **kept)
+    series = ["--channels", "FLAIR=flair", "other=other"]
+    modality = ["--modality", "other=CT"]
+    assert run("create", tmp_path / "co", tmp_path / "flair", tmp_path / "other", *series, *modality) == 0
+    said = capsys.readouterr().err
+    assert said.count(NO_RESCALING) == 1
+    assert "give another modality, such as '--modality other=OT'." in said
+    assert run("create", tmp_path / "second", tmp_path / "flair", "--channels", "FLAIR=flair") == 0
+    capsys.readouterr()
+    options = ["--channel", "other=other", *modality]
+    assert run("add", tmp_path / "second", tmp_path / "other", *options) == 0
+    assert capsys.readouterr().err.count(NO_RESCALING) == 1

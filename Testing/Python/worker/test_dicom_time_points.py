@@ -11,7 +11,7 @@ from pydicom.uid import generate_uid
 
 from dicom_made import oblique, write_series
 from SparseAnnotateLib.command_line.main import main
-from SparseAnnotateLib.core import Cohort, Plane, SparseAnnotation
+from SparseAnnotateLib.core import Cohort, Plane, SparseAnnotation, Watch
 from SparseAnnotateLib.core.dicom_reading import SegmentationFile, read_segmentation_header
 from SparseAnnotateLib.core.dicom_source import read_source
 from SparseAnnotateLib.worker.dicom_masks import DicomMasks
@@ -108,13 +108,13 @@ def test_a_segmentation_of_another_time_point_is_refused(tmp_path, capsys):
     assert main(["create", *given, "--time-point", "3"]) == 0
     assert Cohort.open(tmp_path / "c").has_reference("case_001")
     other, of_first = segmentation_of(tmp_path, 1)
-    found = DicomMasks(of_first, [str(path)])
+    found = DicomMasks(of_first, [str(path)], Watch())
     assert found.of_case == {}
     assert "not only to the images of the one that was taken" in found.problems[str(path)].message
-    assert DicomMasks(of_third, [str(path)]).of_case == {"case_001": str(path)}
+    assert DicomMasks(of_third, [str(path)], Watch()).of_case == {"case_001": str(path)}
     # Of two time points in one cohort, each finds its own.
     assert main(["add", str(of_first.folder), str(tmp_path / "dicom"), "--time-point", "3", "--quiet"]) == 0
-    both = DicomMasks(Cohort.open(of_first.folder), [str(path), str(other)])
+    both = DicomMasks(Cohort.open(of_first.folder), [str(path), str(other)], Watch())
     assert (both.of_case, both.problems) == ({"case_001": str(other), "case_002": str(path)}, {})
 
 
@@ -126,7 +126,7 @@ def test_a_segmentation_that_names_no_images_may_be_of_any_time_point(tmp_path, 
     for frame in file.PerFrameFunctionalGroupsSequence:
         del frame.DerivationImageSequence
     file.save_as(path)
-    assert "it is not clear whether it belongs" in DicomMasks(cohort, [str(path)]).problems[str(path)].message
+    assert "it is not clear whether it belongs" in DicomMasks(cohort, [str(path)], Watch()).problems[str(path)].message
 
 
 def test_a_segmentation_refers_to_images_of_a_file_by_their_numbers():
