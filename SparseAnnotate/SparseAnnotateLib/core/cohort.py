@@ -490,12 +490,10 @@ class Cohort(CohortDrawnOn):
         with self._naming(_("The image of case '{name}'").format(name=name)):
             paths = self.channel_paths(name)
             wanted = paths if channels is None else channels or list(paths)[:1]
-            for place, (channel, path) in enumerate(paths.items()):
+            for channel, path in paths.items():
                 if channel not in wanted:
                     continue
-                is_further = place > 0 and not self.case(name).is_4d
-                memo = self.marks_path(name, channel if is_further else "")
-                marks[channel] = image_fingerprint(path, memo)
+                marks[channel] = image_fingerprint(path, self._memo_of_file(name, channel))
         return marks
 
     def has_reference(self, name: str) -> bool:
@@ -715,16 +713,27 @@ class Cohort(CohortDrawnOn):
 
     # --- results --------------------------------------------------------------------------------------------------
 
-    def origin(self, name: str, annotation: SparseAnnotation | None = None, method: str = "", run: str = "") -> Origin:
+    def origin(
+        self,
+        name: str,
+        annotation: SparseAnnotation | None = None,
+        method: str = "",
+        run: str = "",
+        since: Path | None = None,
+    ) -> Origin:
         """The origin of a result made from the current drawn slices, image and models of a run.
 
-        `annotation`: of the case, if it has been read already.
+        Args:
+            annotation: of the case, if it has been read already.
+            since: an earlier result, to compare with: an image that was only saved again since is the same one.
         """
         annotation = self.annotation(name) if annotation is None else annotation
         content = run_fingerprint(self.run_folder(run)) if run else ""
-        found = Origin.of(annotation, self.image_fingerprint(name), method, run, content)
+        image = self.image_fingerprint(name) if since is None else self.image_since(name, since)
+        found = Origin.of(annotation, image, method, run, content)
         channels = self.channels or ("",)
-        return replace(found, scale=scale_of([one for one in channels if self.is_ct(one)], channels[0]))
+        scale = scale_of([one for one in channels if self.is_ct(one)], channels[0])
+        return replace(found, scale=scale, voxels=self.voxel_fingerprint(name, read=False))
 
     def locked(self, purpose: str) -> FolderLock:
         """Lock for a short change of the cohort's files; another process waits, then gets an error that names it."""

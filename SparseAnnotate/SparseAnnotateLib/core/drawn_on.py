@@ -28,14 +28,6 @@ class DrawnOn:
 
 
 @dataclass(frozen=True)
-class KeptVoxels:
-    """The fingerprint of the voxels in an image file, and that of the file."""
-
-    file: str
-    voxels: str
-
-
-@dataclass(frozen=True)
 class ImageChange:
     """How a case's image differs from the one that was drawn on.
 

@@ -132,7 +132,7 @@ def _spread(
         return "", 0, _("There is no {kind} yet. The next one takes the correction in.").format(kind=kind)
     facts = read_facts(path)
     origin = Origin.from_facts(facts)
-    now = cohort.origin(case, before, method=origin.method, run=origin.run)
+    now = cohort.origin(case, before, method=origin.method, run=origin.run, since=path)
     if change := origin.changes(now):
         sentence = _("The {kind} is out of date ({change}) and was not changed. The next one takes the correction in.")
         return "", 0, sentence.format(kind=kind, change=change)

@@ -168,7 +168,7 @@ def _result(cohort: Cohort, name: str, request: ExportDicomRequest) -> tuple[np.
     path = _path_of(cohort, request, name)
     made = Origin.from_facts(read_facts(path))
     run = request.run or made.run
-    change = made.changes(cohort.origin(name, annotation, run=run))
+    change = made.changes(cohort.origin(name, annotation, run=run, since=path))
     if change:
         what, remedy = (_("prediction"), _("Predict again.")) if request.run else (_("fill"), _("Fill again."))
         raise BadInputError(stale_sentence(what, {name: change}, remedy))
@@ -184,7 +184,8 @@ def _applied(
 ) -> tuple[np.ndarray, Mapping[int, str], Provenance]:
     """What was applied to a case in Slicer, with what has been drawn since; see `_result`."""
     applied = AppliedSegmentation.required(cohort, name)
-    change = applied.origin.without_annotation().changes(cohort.origin(name, annotation))
+    now = cohort.origin(name, annotation, since=cohort.applied_path(name))
+    change = applied.origin.without_annotation().changes(now)
     if change:
         remedy = _("Open the case in Slicer and apply a result again.")
         raise BadInputError(stale_sentence(_("applied segmentation"), {name: change}, remedy))

@@ -433,7 +433,7 @@ def _filled(
         )
     labels = read_labels(path, annotation.geometry)
     confidence = read_percent(confidence_path, annotation.geometry)
-    origin = cohort.origin(name, annotation)
+    origin = cohort.origin(name, annotation, since=path)
     # Of structures that the cohort does not know the drawn slices say nothing.
     annotation = annotation.with_more_names(names_from_facts(read_facts(path)) or {})
     restored = labels.copy()

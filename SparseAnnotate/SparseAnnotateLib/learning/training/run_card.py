@@ -44,6 +44,7 @@ def new_run_card(
         slices=slices,
         cases=tuple(plan.cases),
         image_marks=tuple(sorted({plan.images[name] for name in plan.cases if name in plan.images})),
+        voxel_marks=tuple(sorted({plan.voxels[name] for name in plan.cases if name in plan.voxels})),
         channels=plan.channels,
         ct=plan.ct,
         clear_surroundings=clear_surroundings,
