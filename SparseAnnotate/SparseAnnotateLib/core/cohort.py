@@ -52,6 +52,7 @@ from .cohort_file import (
     require_same_channels,
     stored_path,
 )
+from .cohort_voxels import ReplacedError
 from .corrections import Corrections, Stroke
 from .corrections_file import read_corrections, rename_structures, writing_corrections
 from .drawn_on import DrawnOn, changed_images_sentence
@@ -556,11 +557,15 @@ class Cohort(CohortDrawnOn):
         with self._naming(_("The corrections of case '{name}'").format(name=name)):
             return read_corrections(self.corrections_path(name), self.geometry(name), self.labels)
 
-    def add_correction(self, name: str, stroke: Stroke) -> None:
-        """Add a correction to a case; one that equals the last is not added again. Raises FileWriteError."""
+    def add_correction(self, name: str, stroke: Stroke, image: str = "") -> None:
+        """Add a correction to a case; one that equals the last is not added again. Raises FileWriteError.
+
+        `image`: as for `change_annotation`.
+        """
         geometry = self.geometry(name)
         drawn_on = result_of(self._finding_image_of_corrections(name))
         with self.locked(f"correcting case '{name}'"):
+            self._require_image(name, image)
             before = self.corrections(name) or Corrections(geometry.shape)
             if not before or before.strokes[-1] != stroke:
                 for _step in self._writing_corrections(name, before.with_stroke(stroke), drawn_on):
@@ -591,9 +596,43 @@ class Cohort(CohortDrawnOn):
 
         Labels of slices that are no longer drawn are removed only after the ledger has been written. Corrections are
         not written, see `add_correction`. All of it counts as drawn on the image that is there when this begins.
+
+        What was drawn in the folder since the annotation was read is replaced; see `change_annotation`.
         """
         for _step in self.saving_annotation(name, annotation):
             pass
+
+    def change_annotation(
+        self, name: str, image: str, change: Callable[[SparseAnnotation], SparseAnnotation | None]
+    ) -> SparseAnnotation:
+        """Change a case's drawn slices while no other process can change it, so that what others have drawn stays.
+
+        Returns the annotation as it is then.
+
+        Args:
+            image: the `image_fingerprint` of its first channel, taken before anything that the change is made from was
+                read.
+            change: gets the annotation as it is now; returns the new one, None: nothing is written. It may raise.
+
+        Raises BadInputError when the image was replaced since, BusyError when another process works in the folder, what
+        `annotation` and `change` raise, and FileWriteError.
+        """
+        drawn_on = result_of(self._finding_image_of_drawing(name))  # before others are kept out, as reading takes long
+        with self.locked(f"drawing on case '{name}'"):
+            self._require_image(name, image)
+            before = self.annotation(name)
+            changed = change(before)
+            if changed is None:
+                return before
+            is_current = drawn_on is not None and drawn_on.file == image
+            for _step in self._writing_annotation(name, changed, drawn_on if is_current else None):
+                pass
+            return changed
+
+    def _require_image(self, name: str, image: str) -> None:
+        """Raise BadInputError when the first channel of a case has another `image_fingerprint`; '' stands for any."""
+        if image and self.image_fingerprint(name, ()) != image:
+            raise ReplacedError(name)
 
     def saving_annotation(
         self, name: str, annotation: SparseAnnotation, image: np.ndarray | None = None

@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from ...core.cohort_file import COHORT_FILE
 from ...core.decathlon import DATASET_FILE, is_left_by_macos
 from ...core.errors import BadInputError
 from ...core.geometry import VolumeGeometry
+from ...core.image_fingerprint import image_fingerprint
 from ...core.images import read_geometry, read_labels, write_image
 from ...core.known_slices import drawn_from_known, explains, with_ledger
 from ...core.ledger import Ledger
@@ -169,14 +171,19 @@ def import_nnunet_dataset(
             new_folders.append(cohort.cache_folder)
         for number, (name, path) in enumerate(images.items()):
             watch.step(0.5 + 0.5 * number / len(images), _("reading '{name}'").format(name=name))
+            image = image_fingerprint(path, cohort.marks_path(name))
             annotation, reference, _warnings = _case(folder, dataset, name, path, ledgers[name])
             cohort.add_case(name, path, reference=reference, further=_further(dataset, name, path))
             if annotation is not None:
-                cohort.save_annotation(name, annotation)
+                cohort.change_annotation(name, image, partial(_instead, annotation))
     except BaseException:
         _remove_cohort(cohort_folder, state, new_folders)
         raise
     return cohort, warnings
+
+
+def _instead(annotation: SparseAnnotation, _before: SparseAnnotation) -> SparseAnnotation:
+    return annotation
 
 
 def _further(dataset: NnunetDataset, name: str, image: Path) -> dict[str, Path]:
