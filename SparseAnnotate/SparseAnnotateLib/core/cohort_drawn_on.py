@@ -14,7 +14,7 @@ import numpy as np
 from .atomic_files import why_not_written
 from .cohort_voxels import CohortVoxels, ReplacedError
 from .drawn_on import DrawnOn, ImageChange, changed_images_sentence
-from .errors import BadInputError, FileWriteError
+from .errors import BadInputError, FileWriteError, SparseAnnotateError
 from .file_stamp import FileStamp, is_settled, stamp_of
 from .folder_lock import FolderLock
 from .geometry import VolumeGeometry
@@ -107,6 +107,16 @@ class CohortDrawnOn(CohortVoxels):
             changes |= self._checked(name, watch)
         if changes:
             raise BadInputError(changed_images_sentence(changes))
+
+    def images_not_drawn_on(self, names: Iterable[str], watch: Watch | None = None) -> dict[str, SparseAnnotateError]:
+        """The error of `require_images_drawn_on` for each of these cases that has one. `watch`: as for it."""
+        found: dict[str, SparseAnnotateError] = {}
+        for name in names:
+            try:
+                self.require_images_drawn_on([name], watch)
+            except BadInputError as error:
+                found[name] = error
+        return found
 
     def accept_image(self, name: str, wait_seconds: float = 10.0, image: str = "") -> None:
         """Let what was drawn on a case belong to the image that is there now.

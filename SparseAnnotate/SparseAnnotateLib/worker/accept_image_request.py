@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ..core import BadInputError, CancelledError, Cohort, SparseAnnotateError, Watch
+from ..core.failed_cases import report_failed
 from ..core.messages import _
-from .failed_cases import report_failed
 
 _NOT_ACCEPTED = (
     _("{count} image was not accepted (others accepted: {done}):\n{problems}"),

@@ -18,6 +18,7 @@ from ..core.dicom_codes import DEFAULT_CODES, StructureCodes
 from ..core.dicom_packages import require_dicom_packages
 from ..core.dicom_source import SourceSeries, known_codes, read_source
 from ..core.dicom_writing import DicomSegment, algorithm_of, write_segmentation
+from ..core.failed_cases import report_failed
 from ..core.images import read_facts, read_labels
 from ..core.messages import _, listed
 from ..core.origin import Origin, stale_sentence
@@ -25,7 +26,6 @@ from ..core.provenance import filled_by, predicted_by
 from ..core.structure_values import masks_by_value, names_from_facts
 from ..core.voxel_values import label_counts
 from ..interpolation import INTERPOLATORS
-from .failed_cases import report_failed
 
 _NOT_WRITTEN = (
     _("{count} case was not written (others written: {done}):\n{problems}"),

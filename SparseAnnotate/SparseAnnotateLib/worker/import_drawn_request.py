@@ -24,6 +24,7 @@ from ..core.cohort_file import check_labels
 from ..core.cropped_labels import read_cropped_labels
 from ..core.dicom_source import note_codes
 from ..core.drawn_elsewhere import DrawnElsewhere, SliceKey, with_drawn_elsewhere
+from ..core.failed_cases import report_failed
 from ..core.images import read_labels
 from ..core.messages import _, counted, listed
 from ..core.planes import slice_layer
@@ -31,7 +32,6 @@ from ..core.scan_files import image_files
 from ..core.segment_names import read_label_codes, read_label_names
 from ..core.voxel_values import label_counts
 from .dicom_masks import DicomMasks
-from .failed_cases import report_failed
 from .mask_labels import in_cohort_values
 from .mask_names import matched_masks
 from .mask_slices import listed_indices, shown_slices, slices_as_text, slices_in_file

@@ -23,6 +23,7 @@ from ..core import (
     Watch,
 )
 from ..core.drawn_on import ImageChange, changed_images_sentence
+from ..core.failed_cases import report_failed
 from ..core.messages import _, joined
 from ..core.oracle import drawn_from_reference
 from ..core.voxel_values import unnamed_labels_sentence
@@ -44,7 +45,6 @@ from .exchange_requests import (
     import_nnunet,
 )
 from .export_dicom_request import ExportDicomRequest, export_dicom
-from .failed_cases import report_failed
 from .fill_request import FillRequest, fill
 from .import_drawn_request import ImportDrawnRequest, import_drawn
 from .jobs.requests import (

@@ -18,13 +18,13 @@ from SparseAnnotateLib.core import (
     VolumeGeometry,
     Watch,
 )
+from SparseAnnotateLib.core.failed_cases import PartlyDoneError
 from SparseAnnotateLib.core.folder_lock import FolderLock
 from SparseAnnotateLib.core.images import write_image
 from SparseAnnotateLib.learning.exchange import nnunet
 from SparseAnnotateLib.learning.exchange.nnunet_predictions import import_nnunet_predictions
 from SparseAnnotateLib.worker import correct_request, import_drawn_request, requests
 from SparseAnnotateLib.worker.correct_request import CorrectRequest, correct
-from SparseAnnotateLib.worker.failed_cases import PartlyDoneError
 from SparseAnnotateLib.worker.import_drawn_request import ImportDrawnRequest, import_drawn
 
 LABELS = ball() + ball(radius=4.0)

@@ -50,7 +50,7 @@ def ask(cohort, method, **fields):
     [
         ("fill", {"cases": ("ball_0",)}),
         ("correct", {"case": "ball_0", "structure": "shell", "at": (16.0, 14.0, 9.0)}),
-        ("recommend", {"budget": Budget(total=3)}),
+        ("recommend", {"cases": ("ball_0",), "budget": Budget(total=3)}),
         ("picture", {"path": "never.png"}),
         ("plan_training", {"settings": SETTINGS}),
         ("train", {"run": "r", "settings": SETTINGS}),
@@ -99,6 +99,37 @@ def test_the_other_cases_are_filled_and_nothing_is_learned_from_this_one(replace
     assert read_image(good.path)[0].any()
     (alone,) = requests.fill(FillRequest(str(replaced.folder), cases=("ball_1",)), Watch())
     assert good.labels == alone.labels
+
+
+@pytest.mark.parametrize("more", [(), ("--features", "intensity", "--strategy", "representative")])
+def test_slices_of_the_other_cases_are_recommended(replaced, capsys, tmp_path, more):
+    picture = tmp_path / "slices.png"
+    before = replaced.ledger("ball_0")
+    command = ["recommend", str(replaced.folder), "--more", "3", "--per", "cohort", "--picture", str(picture), *more]
+    assert main(command) == 1
+    shown = capsys.readouterr()
+    assert re.search(
+        r"1 case was left out; slices of the others \(1\) are recommended. 'ball_0': .*not the one", shown.err
+    )
+    assert shown.out.count("ball_1") == 3
+    assert (replaced.ledger("ball_0"), len(replaced.ledger("ball_1").todo)) == (before, 3)
+    assert picture.is_file()
+
+
+def test_a_case_that_cannot_be_read_does_not_stop_the_others(ball_cohort, capsys):
+    ball_cohort.add_case("damaged", noisy_image(ball(), 3), ball_cohort.geometry("ball_0"))
+    path = ball_cohort.image_path("damaged")
+    path.write_bytes(path.read_bytes()[:-100])
+    assert main(["recommend", str(ball_cohort.folder), "--more", "1", "--per", "volume", "--json"]) == 1
+    shown = capsys.readouterr()
+    assert {row["case"] for row in json.loads(shown.out)} == {"ball_0", "ball_1"}
+    assert "1 case was left out; slices of the others (2) are recommended. 'damaged': " in shown.err
+
+
+def test_when_all_images_were_replaced_no_slice_is_recommended(replaced):
+    replace_image(replaced, "ball_1")
+    with pytest.raises(BadInputError, match=r"images of 2 cases are not those .* 'ball_0' \(.*'ball_1' \("):
+        ask(replaced, "recommend", budget=Budget(total=3))
 
 
 def test_when_all_images_were_replaced_the_fill_names_them_all(replaced):
