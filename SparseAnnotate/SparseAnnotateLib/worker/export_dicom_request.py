@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +12,7 @@ import numpy as np
 from .. import __version__
 from ..core import BadInputError, CancelledError, Cohort, Provenance, SparseAnnotateError, SparseAnnotation, Watch
 from ..core.applied_segmentation import AppliedSegmentation
+from ..core.atomic_files import expanded, require_writable_place
 from ..core.case_names import file_stem
 from ..core.dicom_codes import DEFAULT_CODES, StructureCodes
 from ..core.dicom_packages import require_dicom_packages
@@ -89,6 +89,7 @@ def export_dicom(request: ExportDicomRequest, watch: Watch) -> list[WrittenSegme
     cohort = Cohort.open(request.cohort, request.state)
     names = _cases(cohort, request)
     _require_known(request.codes, cohort, request, names)
+    require_writable_place(_folder(request))
     codes = known_codes(cohort) | {name: _codes(name, tag) for name, tag in request.codes.items()}
     sources = SourceSeries(cohort, request.dicom, watch.quiet())
     written: list[WrittenSegmentation] = []
@@ -105,6 +106,10 @@ def export_dicom(request: ExportDicomRequest, watch: Watch) -> list[WrittenSegme
     if failed:
         report_failed(failed, len(written), _NOT_WRITTEN, _MOST_NAMED, "\n", written)
     return written
+
+
+def _folder(request: ExportDicomRequest) -> Path:
+    return expanded(request.out).absolute()
 
 
 def _write(
@@ -127,7 +132,7 @@ def _write(
         structure = structures.get(value, str(value))
         how, algorithm = algorithm_of(provenance, labels == value)
         segments.append(DicomSegment(structure, codes.get(structure, DEFAULT_CODES), how, algorithm))
-    path = Path(os.path.expanduser(request.out)).absolute() / f"{file_stem(name)}.dcm"
+    path = _folder(request) / f"{file_stem(name)}.dcm"
     notes = write_segmentation(path, series, segments, lookup[labels], __version__, watch)
     without = [f"'{one.name}'" for one in segments if one.codes == DEFAULT_CODES]
     note = _(

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from ...core.annotation import SparseAnnotation
+from ...core.atomic_files import require_writable_place
 from ...core.case_names import file_stem
 from ...core.channels import require_grid_of_channel
 from ...core.cohort import Cohort
@@ -62,6 +63,7 @@ def export_nnunet_dataset(cohort: Cohort, folder: str | Path, names: Sequence[st
         )
     if (folder / DATASET_FILE).exists():
         raise BadInputError(_("'{folder}' already contains a dataset; choose another folder.").format(folder=folder))
+    require_writable_place(folder)
     require_channels(cohort, names, cohort.channels)
     values = sorted({value for name in names for value in _drawn(cohort, name).label_values()})
     labels_of = [cohort.labels.get(value, f"label {value}") for value in values]
@@ -147,6 +149,9 @@ def import_nnunet_dataset(
     images = {name: path for name, path in images.items() if not cases or name in cases}
     if (cohort_folder / COHORT_FILE).exists():
         Cohort.create(cohort_folder, cohort_folder.name)  # raises the error that there is one
+    state = Path(state_folder).expanduser().absolute() if state_folder else cohort_folder
+    for place in (cohort_folder, state):
+        require_writable_place(place)
     warnings = [] if cases else _labels_without_image(folder, dataset, images)
     ledgers: dict[str, Ledger | None] = {}
     for number, (name, path) in enumerate(images.items()):
@@ -155,7 +160,6 @@ def import_nnunet_dataset(
         warnings += found
         warnings += _missing_channels(dataset, name, path)
         ledgers[name] = annotation.ledger if annotation is not None else None
-    state = Path(state_folder).expanduser().absolute() if state_folder else cohort_folder
     if any((state / name).exists() for name in _MADE):
         raise BadInputError(
             _(
