@@ -9,6 +9,7 @@ import numpy as np
 
 from ..core import BadInputError, CancelledError, Cohort, Ledger, LedgerEntry, Plane, SparseAnnotateError, Watch
 from ..core.atomic_files import expanded, require_writable
+from ..core.errors import PartlyCancelledError
 from ..core.failed_cases import NOT_RECOMMENDED, report_failed
 from ..core.messages import _
 from ..selection import (
@@ -123,7 +124,15 @@ def recommend(request: RecommendRequest, watch: Watch) -> list[Recommended]:
         shared["cases"] = tuple(names)
         if shared["features"] == NO_FEATURES:
             shared["features"] = FeatureSettings.features
-        picture(PictureRequest(path=request.picture, **shared), steps.next())
+        try:
+            picture(PictureRequest(path=request.picture, **shared), steps.next())
+        except CancelledError as error:
+            raise PartlyCancelledError(
+                _(
+                    "Cancelled. The recommended slices are stored, but the picture was not written; 'sparse-annotate "
+                    "picture' writes it."
+                )
+            ) from error
     found = recommended_list(worklist)
     if failed:
         report_failed(failed, len(names), NOT_RECOMMENDED, shown=found)
