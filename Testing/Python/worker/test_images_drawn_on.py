@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from dataclasses import replace
+from datetime import datetime
 
 import numpy as np
 import pytest
 
 from small_volumes import QUICK_TRAINING, ball, noisy_image
 from SparseAnnotateLib.command_line.main import main
-from SparseAnnotateLib.core import BadInputError, LedgerEntry, Plane, VolumeGeometry, Watch
+from SparseAnnotateLib.core import BadInputError, Cohort, LedgerEntry, Plane, VolumeGeometry, Watch
 from SparseAnnotateLib.core.images import read_facts, read_image, write_image
 from SparseAnnotateLib.core.origin import Origin
 from SparseAnnotateLib.runs import TrainingSettings
 from SparseAnnotateLib.selection import Budget
 from SparseAnnotateLib.worker import requests
-from SparseAnnotateLib.worker.accept_image_request import AcceptedImage, AcceptImageRequest
+from SparseAnnotateLib.worker.accept_image_request import AcceptImageRequest
 from SparseAnnotateLib.worker.evaluate_request import EvaluateRequest
 from SparseAnnotateLib.worker.fill_request import FillRequest
 from SparseAnnotateLib.worker.report_request import ReportRequest
@@ -207,8 +209,34 @@ def test_images_are_accepted_in_one_command(replaced, capsys):
     replace_image(replaced, "ball_1")
     assert main(["accept-image", str(replaced.folder), "--json"]) == 0
     rows = json.loads(capsys.readouterr().out)
-    assert rows == [{"case": f"ball_{n}", "change": "its voxels have other values"} for n in range(2)]
+    assert [(row["case"], row["change"]) for row in rows] == [
+        (f"ball_{n}", "its voxels have other values") for n in range(2)
+    ]
     assert all(result.path for result in requests.fill(FillRequest(str(replaced.folder)), Watch()))
+
+
+def test_what_was_accepted_is_named_with_the_time_of_its_file(replaced, capsys):
+    os.utime(replaced.image_path("ball_0"), (0, datetime(2026, 5, 4, 13, 7, 30).timestamp()))
+    assert main(["accept-image", str(replaced.folder)]) == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    assert re.search(r"ball_0.* its voxels have other values.* 2026-05-04 13:07", shown)
+    assert "Accepted 1 image: what was drawn on this case counts as drawn on it now. Results that were made" in shown
+
+
+def test_an_image_that_is_replaced_while_it_is_looked_at_is_not_accepted(replaced, monkeypatch):
+    changed = Cohort.image_change
+
+    def replacing(cohort, name):
+        found = changed(cohort, name)
+        if name == "ball_0":
+            replace_image(cohort, name)
+        return found
+
+    monkeypatch.setattr(Cohort, "image_change", replacing)
+    with pytest.raises(BadInputError, match="image of case 'ball_0' is being replaced"):
+        requests.accept_image(AcceptImageRequest(str(replaced.folder)), Watch())
+    monkeypatch.undo()
+    assert replaced.image_change("ball_0") is not None
 
 
 def test_an_image_that_cannot_be_accepted_is_named_and_the_others_are_accepted(replaced, capsys):
@@ -227,7 +255,7 @@ def test_what_is_known_of_an_image_and_damaged_is_replaced_by_accepting_it(ball_
     with pytest.raises(BadInputError, match=r"drawn_on"):
         requests.fill(FillRequest(str(ball_cohort.folder), cases=("ball_0",)), Watch())
     found = requests.accept_image(AcceptImageRequest(str(ball_cohort.folder)), Watch())
-    assert found == [AcceptedImage("ball_0", "what was known of the earlier image is damaged")]
+    assert [(one.case, one.change) for one in found] == [("ball_0", "what was known of the earlier image is damaged")]
     assert requests.fill(FillRequest(str(ball_cohort.folder), cases=("ball_0",)), Watch())[0].path
 
 
