@@ -73,6 +73,8 @@ class RunCard:
         channels: names of the images' channels, in the order the networks see them; none for images without names.
         ct: how each channel that is CT is scaled, by its name, '' for images without names; the others are as
             `normalisation` says.
+        trained: when its training ended, in UTC, such as '2026-05-04T11:07:30+00:00'; '' for a run that was trained
+            before this was recorded.
         seed, device, precision, versions: for repeating the training. notes: what the user should know.
     """
 
@@ -103,6 +105,7 @@ class RunCard:
     ct: dict[str, CtScale] = field(default_factory=dict, metadata=LEFT_OUT_WHEN_EMPTY)
     image_marks: tuple[str, ...] = field(default=(), metadata=LEFT_OUT_WHEN_EMPTY)
     voxel_marks: tuple[str, ...] = field(default=(), metadata=LEFT_OUT_WHEN_EMPTY)
+    trained: str = field(default="", metadata=LEFT_OUT_WHEN_EMPTY)
 
     def has_learned_from(
         self, case: str, marks: Callable[[], Sequence[str]], voxels: Callable[[], Sequence[str]] = tuple

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from importlib import metadata
 
 from ... import __version__
@@ -55,6 +56,7 @@ def new_run_card(
         images=images,
         notes=(*plan.notes, *beyond.notes(names)) if beyond else plan.notes,
         versions=_versions(),
+        trained=datetime.now(UTC).isoformat(timespec="seconds"),
         corrected_dice=beyond.corrected(dice) if beyond and dice is not None else None,
         unsupported=dict(zip(plan.classes, beyond.shares()[1:], strict=True)) if beyond else {},
     )
