@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -99,7 +99,18 @@ class CohortVoxels(CohortChannels):
             return now
         return made.image if self.voxel_fingerprint(name) == made.voxels else now
 
-    def keeping_voxels(self, name: str, array: np.ndarray, mark: str) -> Iterator[float]:
+    def keep_voxels(self, name: str, array: np.ndarray, marks: Mapping[str, str], channel: str = "") -> None:
+        """`keeping_voxels` of a channel, or of the first, unless its file was replaced while it was read.
+
+        `marks`: the `image_marks` of the case before it was read.
+        """
+        channel = channel or self._first(name)
+        if self.image_marks(name, [channel]).get(channel) == marks[channel]:
+            result_of(self.keeping_voxels(name, array, marks[channel], channel))
+
+    def keeping_voxels(
+        self, name: str, array: np.ndarray, mark: str, channel: str = ""
+    ) -> Generator[float, None, None]:
         """Keep the fingerprint of a case's voxels, (K, J, I), that were just read, so that they are not read again.
 
         In pieces: yields 0.0, the share written of a file.
@@ -107,10 +118,10 @@ class CohortVoxels(CohortChannels):
         Args:
             mark: the fingerprint of the file that they were read from, computed before they were read.
         """
-        kept = self._kept_voxels(name)
+        kept = self._kept_voxels(name, channel)
         if kept is None or kept.file != mark:
             voxels = yield from finding_voxel_fingerprint(array)
-            self._keep_voxels(name, KeptVoxels(mark, voxels))
+            self._keep_voxels(name, KeptVoxels(mark, voxels), channel)
 
     def _known_voxels(self, name: str, mark: str, channel: str = "") -> str | None:
         """What is kept of the voxels of a channel, or of the first, if its file has the fingerprint `mark`."""

@@ -111,6 +111,16 @@ def test_the_prediction_of_a_case_without_drawn_slices_stays_up_to_date(ball_coh
     assert not is_up_to_date(ball_cohort, "r", content, "undrawn", {path.stat().st_mtime_ns: ""})
 
 
+def test_the_image_of_a_case_without_drawn_slices_is_read_once_for_its_prediction(ball_cohort, monkeypatch):
+    train(ball_cohort, "r", SETTINGS)
+    ball_cohort.add_case("undrawn", noisy_image(ball(), 9), ball_cohort.geometry("ball_0"))
+    read, image = [], Cohort.image
+    monkeypatch.setattr(Cohort, "image", lambda *given: read.append(given) or image(*given))
+    requests.predict(requests.PredictRequest(str(ball_cohort.folder), "r", cases=("undrawn",), device="cpu"), Watch())
+    assert len(read) == 1
+    assert Origin.from_facts(read_facts(ball_cohort.prediction_path("r", "undrawn"))).voxels
+
+
 @pytest.mark.parametrize("four_d", [False, True])
 @pytest.mark.parametrize("changed", [None, 0, 1])
 def test_each_channel_counts(tmp_path, four_d, changed):

@@ -130,6 +130,7 @@ class Predictor(RunModels):
         count as drawn on the case, if it is not what the cohort has.
         """
         path, geometry = self._cohort.prediction_path(self._run.name, case), self._cohort.geometry(case)
+        self._image(case, watch or Watch())  # keeps the fingerprint of the voxels, too, so that they are read once
         self._cohort.voxel_fingerprint(case)  # for comparing the result when the image has been saved again
         # Recorded first, so that later changes, also during the prediction, are noticed.
         facts = self._cohort.origin(case, annotation, run=self._run.name).facts()
