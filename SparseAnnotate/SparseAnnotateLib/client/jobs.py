@@ -18,7 +18,8 @@ from .worker_client import Call, Transport, WorkerClient
 Steps = Generator[Progress | Piece | None, None, Any]
 """Work in small pieces: yields after each, with a Progress if there is one to report, and returns its result.
 
-Instead of that it may yield `Piece.NEXT_IS_LONG`, and the event loop runs before it continues.
+Instead of that it may yield a `Piece`: after `NEXT_IS_LONG` the event loop runs before it continues, and after
+`NEXT_IS_KEPT` it is not cancelled any more.
 """
 
 EXPORT = "export"
@@ -33,7 +34,10 @@ _LOG = logging.getLogger(__name__)
 
 
 class Job:
-    """Work that was started: it can be cancelled through WorkerJobs, and is done once `on_done` has been called."""
+    """Work that was started: it can be cancelled through WorkerJobs, and is done once `on_done` has been called.
+
+    `is_kept`: True once a cancellation request comes too late, see `Piece.NEXT_IS_KEPT`.
+    """
 
     def __init__(
         self,
@@ -44,6 +48,7 @@ class Job:
         self.method = method
         self.is_done = False
         self.is_cancelled = False
+        self.is_kept = False
         self.call: Call[Transport] | None = None
         self.steps: Generator[Any, None, Any] | None = None
         self.on_done = on_done
@@ -238,13 +243,14 @@ class WorkerJobs:
             until = time.monotonic() + _PIECES_SECONDS
             progress = found = None
             while time.monotonic() < until and found is not Piece.NEXT_IS_LONG:
-                if job.is_cancelled:
+                if self._is_abandoned or (job.is_cancelled and not job.is_kept):
                     steps.close()
                     self._end(job, error=CancelledError(_("Cancelled.")))
                     return
                 try:
                     found = next(steps)
                     progress = found if isinstance(found, Progress) else progress
+                    job.is_kept |= found is Piece.NEXT_IS_KEPT
                 except StopIteration as end:
                     then(end.value)
                     return

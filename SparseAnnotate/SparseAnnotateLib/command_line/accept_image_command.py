@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ..worker.accept_image_request import AcceptedImage
+from ..core.drawn_on import AcceptedImage
+from ..core.messages import counted
 from .shared_options import cohort_command
 from .terminal_output import show_line, show_table
 
@@ -17,5 +18,14 @@ def add_accept_image(commands) -> None:
 def show_accepted(rows: Sequence[AcceptedImage]) -> None:
     if rows:
         show_table(rows)
+        show_line(
+            counted(
+                len(rows),
+                "Accepted {count} image: what was drawn on this case counts as drawn on it now. Results that were made "
+                "from the earlier image are out of date.",
+                "Accepted {count} images: what was drawn on these cases counts as drawn on them now. Results that were "
+                "made from the earlier images are out of date.",
+            )
+        )
     else:
         show_line("No image differs from the one that was drawn on.")

@@ -66,6 +66,7 @@ def _cancelled_immediately() -> int:
 
 def _run(arguments: Sequence[str] | None) -> int:
     from ..core import CancelledError, FileWriteError, SparseAnnotateError
+    from ..core.errors import PartlyCancelledError
     from ..core.permissions import forbidden_files_named
     from ..core.registry import require_own_parts
     from .parser import parser
@@ -96,8 +97,8 @@ def _run(arguments: Sequence[str] | None) -> int:
             INTERRUPTION.begin()
             with forbidden_files_named():
                 result = options.function(options, _begun_watch(report))
-    except CancelledError:
-        print(_cancelled(options), file=sys.stderr)
+    except CancelledError as error:
+        print(str(error) if isinstance(error, PartlyCancelledError) else _cancelled(options), file=sys.stderr)
         return INTERRUPTION.exit_code
     except SparseAnnotateError as error:
         if getattr(options, "verbose", False):

@@ -139,7 +139,8 @@ def show_plan(plan: AnnotationPlan) -> None:
     if plan.minutes is not None:
         minutes = counted(round(plan.minutes), ", about {count} minute", ", about {count} minutes")
     if len(plan.cases) > 1:
-        where = f"{plan.slices_per_volume} in each of {len(plan.cases)} volumes, {plan.density:.1%} of each"
+        each = f"{plan.slices_per_volume}" if plan.is_even else f"at least {plan.slices_per_volume}"
+        where = f"{each} in each of {len(plan.cases)} volumes, {plan.density:.1%} of each"
     else:
         where = f"{plan.density:.1%} of '{plan.cases[0]}'"
     show_line(f"{slices}{minutes}: {where}.")

@@ -74,6 +74,16 @@ def require_writable_folder(folder: Path, path: Path | None = None) -> None:
         raise FileWriteError(why_not_written(path or folder, error)) from error
 
 
+def require_writable_place(folder: Path) -> None:
+    """As `require_writable_folder`, for a folder that is made only later: nothing stays of the try."""
+    existing = next((place for place in (folder, *folder.parents) if os.path.lexists(place)), folder)
+    try:
+        with tempfile.TemporaryFile(dir=existing):
+            pass
+    except OSError as error:
+        raise FileWriteError(why_not_written(folder, error)) from error
+
+
 def write_bytes(path: str | Path, content: bytes) -> None:
     """Write a whole file atomically. Raises FileWriteError."""
     with written_atomically(path) as temporary:

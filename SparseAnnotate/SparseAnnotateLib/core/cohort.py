@@ -52,6 +52,7 @@ from .cohort_file import (
     require_same_channels,
     stored_path,
 )
+from .cohort_voxels import ReplacedError
 from .corrections import Corrections, Stroke
 from .corrections_file import read_corrections, rename_structures, writing_corrections
 from .drawn_on import DrawnOn, changed_images_sentence
@@ -490,12 +491,10 @@ class Cohort(CohortDrawnOn):
         with self._naming(_("The image of case '{name}'").format(name=name)):
             paths = self.channel_paths(name)
             wanted = paths if channels is None else channels or list(paths)[:1]
-            for place, (channel, path) in enumerate(paths.items()):
+            for channel, path in paths.items():
                 if channel not in wanted:
                     continue
-                is_further = place > 0 and not self.case(name).is_4d
-                memo = self.marks_path(name, channel if is_further else "")
-                marks[channel] = image_fingerprint(path, memo)
+                marks[channel] = image_fingerprint(path, self._memo_of_file(name, channel))
         return marks
 
     def has_reference(self, name: str) -> bool:
@@ -558,11 +557,15 @@ class Cohort(CohortDrawnOn):
         with self._naming(_("The corrections of case '{name}'").format(name=name)):
             return read_corrections(self.corrections_path(name), self.geometry(name), self.labels)
 
-    def add_correction(self, name: str, stroke: Stroke) -> None:
-        """Add a correction to a case; one that equals the last is not added again. Raises FileWriteError."""
+    def add_correction(self, name: str, stroke: Stroke, image: str = "") -> None:
+        """Add a correction to a case; one that equals the last is not added again. Raises FileWriteError.
+
+        `image`: as for `change_annotation`.
+        """
         geometry = self.geometry(name)
         drawn_on = result_of(self._finding_image_of_corrections(name))
         with self.locked(f"correcting case '{name}'"):
+            self._require_image(name, image)
             before = self.corrections(name) or Corrections(geometry.shape)
             if not before or before.strokes[-1] != stroke:
                 for _step in self._writing_corrections(name, before.with_stroke(stroke), drawn_on):
@@ -593,9 +596,43 @@ class Cohort(CohortDrawnOn):
 
         Labels of slices that are no longer drawn are removed only after the ledger has been written. Corrections are
         not written, see `add_correction`. All of it counts as drawn on the image that is there when this begins.
+
+        What was drawn in the folder since the annotation was read is replaced; see `change_annotation`.
         """
         for _step in self.saving_annotation(name, annotation):
             pass
+
+    def change_annotation(
+        self, name: str, image: str, change: Callable[[SparseAnnotation], SparseAnnotation | None]
+    ) -> SparseAnnotation:
+        """Change a case's drawn slices while no other process can change it, so that what others have drawn stays.
+
+        Returns the annotation as it is then.
+
+        Args:
+            image: the `image_fingerprint` of its first channel, taken before anything that the change is made from was
+                read.
+            change: gets the annotation as it is now; returns the new one, None: nothing is written. It may raise.
+
+        Raises BadInputError when the image was replaced since, BusyError when another process works in the folder, what
+        `annotation` and `change` raise, and FileWriteError.
+        """
+        drawn_on = result_of(self._finding_image_of_drawing(name))  # before others are kept out, as reading takes long
+        with self.locked(f"drawing on case '{name}'"):
+            self._require_image(name, image)
+            before = self.annotation(name)
+            changed = change(before)
+            if changed is None:
+                return before
+            is_current = drawn_on is not None and drawn_on.file == image
+            for _step in self._writing_annotation(name, changed, drawn_on if is_current else None):
+                pass
+            return changed
+
+    def _require_image(self, name: str, image: str) -> None:
+        """Raise BadInputError when the first channel of a case has another `image_fingerprint`; '' stands for any."""
+        if image and self.image_fingerprint(name, ()) != image:
+            raise ReplacedError(name)
 
     def saving_annotation(
         self, name: str, annotation: SparseAnnotation, image: np.ndarray | None = None
@@ -715,16 +752,27 @@ class Cohort(CohortDrawnOn):
 
     # --- results --------------------------------------------------------------------------------------------------
 
-    def origin(self, name: str, annotation: SparseAnnotation | None = None, method: str = "", run: str = "") -> Origin:
+    def origin(
+        self,
+        name: str,
+        annotation: SparseAnnotation | None = None,
+        method: str = "",
+        run: str = "",
+        since: Path | None = None,
+    ) -> Origin:
         """The origin of a result made from the current drawn slices, image and models of a run.
 
-        `annotation`: of the case, if it has been read already.
+        Args:
+            annotation: of the case, if it has been read already.
+            since: an earlier result, to compare with: an image that was only saved again since is the same one.
         """
         annotation = self.annotation(name) if annotation is None else annotation
         content = run_fingerprint(self.run_folder(run)) if run else ""
-        found = Origin.of(annotation, self.image_fingerprint(name), method, run, content)
+        image = self.image_fingerprint(name) if since is None else self.image_since(name, since)
+        found = Origin.of(annotation, image, method, run, content)
         channels = self.channels or ("",)
-        return replace(found, scale=scale_of([one for one in channels if self.is_ct(one)], channels[0]))
+        scale = scale_of([one for one in channels if self.is_ct(one)], channels[0])
+        return replace(found, scale=scale, voxels=self.voxel_fingerprint(name, read=False))
 
     def locked(self, purpose: str) -> FolderLock:
         """Lock for a short change of the cohort's files; another process waits, then gets an error that names it."""

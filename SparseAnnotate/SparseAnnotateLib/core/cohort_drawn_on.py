@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from abc import abstractmethod
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 
 from .atomic_files import why_not_written
-from .cohort_channels import CohortChannels
-from .drawn_on import DrawnOn, ImageChange, KeptVoxels, changed_images_sentence
-from .errors import BadInputError, FileWriteError
+from .cohort_voxels import CohortVoxels, ReplacedError
+from .drawn_on import DrawnOn, ImageChange, changed_images_sentence
+from .errors import BadInputError, FileWriteError, SparseAnnotateError
 from .file_stamp import FileStamp, is_settled, stamp_of
 from .folder_lock import FolderLock
 from .geometry import VolumeGeometry
@@ -24,21 +24,17 @@ from .messages import _
 from .pieces import result_of
 from .progress import Watch
 from .strict_json import read_json, write_json
-from .voxel_fingerprint import finding_voxel_fingerprint
-from .voxel_values import NotNumbersError
 
 
-class _ReplacedError(BadInputError):
-    """An image whose file is another one than a moment ago; `before`: what is known of the earlier one."""
+class _ReplacedError(ReplacedError):
+    """A `ReplacedError`; `before`: what is known of the earlier image."""
 
-    def __init__(self, name: str, before: DrawnOn | None = None):
-        super().__init__(
-            _("The image of case '{name}' is being replaced. Try again when it has been written.").format(name=name)
-        )
+    def __init__(self, name: str, before: DrawnOn):
+        super().__init__(name)
         self.before = before
 
 
-class CohortDrawnOn(CohortChannels):
+class CohortDrawnOn(CohortVoxels):
     """What `Cohort` knows of the images that were drawn on; only the first channel of each counts.
 
     Of a case that was drawn before this was kept, nothing is known until it is drawn on again.
@@ -50,12 +46,6 @@ class CohortDrawnOn(CohortChannels):
 
     @abstractmethod
     def image_path(self, name: str) -> Path: ...
-
-    @abstractmethod
-    def image(self, name: str) -> tuple[np.ndarray, VolumeGeometry]: ...
-
-    @abstractmethod
-    def image_fingerprint(self, name: str, channels: Sequence[str] | None = None) -> str: ...
 
     @abstractmethod
     def ledger(self, name: str) -> Ledger: ...
@@ -118,6 +108,16 @@ class CohortDrawnOn(CohortChannels):
         if changes:
             raise BadInputError(changed_images_sentence(changes))
 
+    def images_not_drawn_on(self, names: Iterable[str], watch: Watch | None = None) -> dict[str, SparseAnnotateError]:
+        """The error of `require_images_drawn_on` for each of these cases that has one. `watch`: as for it."""
+        found: dict[str, SparseAnnotateError] = {}
+        for name in names:
+            try:
+                self.require_images_drawn_on([name], watch)
+            except BadInputError as error:
+                found[name] = error
+        return found
+
     def accept_image(self, name: str, wait_seconds: float = 10.0, image: str = "") -> None:
         """Let what was drawn on a case belong to the image that is there now.
 
@@ -129,26 +129,13 @@ class CohortDrawnOn(CohortChannels):
         """
         drawn_on = result_of(self._finding_image(name))
         if image and self.image_fingerprint(name) != image:
-            raise _ReplacedError(name)
+            raise ReplacedError(name)
         with FolderLock(self.state_folder, f"accepting the image of case '{name}'", wait_seconds):
             change = self._change_of_grid(name, drawn_on.geometry)
             if change is not None:
                 raise BadInputError(changed_images_sentence({name: change}))
             if not self._is_noted(name, drawn_on):
                 write_json(self.drawn_on_path(name), drawn_on)
-
-    def keeping_voxels(self, name: str, array: np.ndarray, mark: str) -> Iterator[float]:
-        """Keep the fingerprint of a case's voxels, (K, J, I), that were just read, so that they are not read again.
-
-        In pieces: yields 0.0, the share written of a file.
-
-        Args:
-            mark: the fingerprint of the file that they were read from, computed before they were read.
-        """
-        kept = self._kept_voxels(name)
-        if kept is None or kept.file != mark:
-            voxels = yield from finding_voxel_fingerprint(array)
-            self._keep_voxels(name, KeptVoxels(mark, voxels))
 
     def forget_image(self, name: str) -> None:
         """Let nothing be known of the image that a case was drawn on. Raises FileWriteError."""
@@ -215,7 +202,7 @@ class CohortDrawnOn(CohortChannels):
         known = DrawnOn(mark, "", geometry)
         try:
             known = replace(known, voxels=(yield from self._finding_voxels(name, mark, image)))
-        except _ReplacedError as error:
+        except ReplacedError as error:
             raise _ReplacedError(name, known) from error
         if not (yield from self._finding_whether_image(name, known)):
             raise _ReplacedError(name, known)
@@ -249,33 +236,9 @@ class CohortDrawnOn(CohortChannels):
         difference = (geometry or self.geometry(name)).difference_from(noted.geometry)
         return ImageChange(difference, is_of_grid=True) if difference is not None else None
 
-    def _finding_voxels(self, name: str, mark: str, image: np.ndarray | None = None) -> Generator[float, None, str]:
-        """The fingerprint of a case's voxels, '' when some are not numbers; `mark` is that of its file."""
-        kept = self._kept_voxels(name)
-        if kept is not None and kept.file == mark:
-            return kept.voxels
-        try:
-            array = self.image(name)[0] if image is None else image
-        except NotNumbersError:  # an image that is not needed for everything
-            return ""
-        yield 0.0
-        voxels = yield from finding_voxel_fingerprint(array)
-        now = yield from finding_image_fingerprint(self.image_path(name), self.marks_path(name))
-        if now != mark:
-            raise _ReplacedError(name)
-        self._keep_voxels(name, KeptVoxels(mark, voxels))
-        return voxels
-
-    def _kept_voxels(self, name: str) -> KeptVoxels | None:
-        path = self._voxels_path(name)
-        with suppress(BadInputError):
-            return read_json(path, KeptVoxels) if path.is_file() else None
-        return None
-
-    def _keep_voxels(self, name: str, kept: KeptVoxels) -> None:
-        # If it cannot be written, the image is read each time.
-        with suppress(FileWriteError):
-            write_json(self._voxels_path(name), kept)
-
-    def _voxels_path(self, name: str) -> Path:
-        return self.cache_folder / "voxels" / f"{self._stem(name)}.json"
+    def _known_voxels(self, name: str, mark: str, channel: str = "") -> str | None:
+        found = super()._known_voxels(name, mark, channel)
+        if found is not None or channel not in ("", self._first(name)):
+            return found
+        noted = self._noted(name)
+        return noted.voxels or None if noted is not None and noted.file == mark else None

@@ -28,14 +28,6 @@ class DrawnOn:
 
 
 @dataclass(frozen=True)
-class KeptVoxels:
-    """The fingerprint of the voxels in an image file, and that of the file."""
-
-    file: str
-    voxels: str
-
-
-@dataclass(frozen=True)
 class ImageChange:
     """How a case's image differs from the one that was drawn on.
 
@@ -46,6 +38,20 @@ class ImageChange:
 
     text: str
     is_of_grid: bool = False
+
+
+@dataclass(frozen=True)
+class AcceptedImage:
+    """A case whose image was accepted: what was drawn on it counts as drawn on that image now.
+
+    Attributes:
+        change: how it differs from the one that was drawn on, as a clause.
+        written: when the file of the accepted image was last written, in local time, such as '2026-05-04 13:07'.
+    """
+
+    case: str
+    change: str
+    written: str
 
 
 def changed_images_sentence(changes: Mapping[str, ImageChange]) -> str:

@@ -36,3 +36,7 @@ class WorkerError(SparseAnnotateError):
 
 class CancelledError(SparseAnnotateError):
     """The user cancelled the work; parts finished before are kept."""
+
+
+class PartlyCancelledError(CancelledError):
+    """The same, with a sentence that says what was done before."""

@@ -28,6 +28,7 @@ class Origin:
         annotation: fingerprint of the drawn slices; see `SparseAnnotation.fingerprint`.
         drawn: the drawn slices as text, for example 'axial 3 7 11; coronal 20'.
         image: fingerprint of the image; see `image_fingerprint`.
+        voxels: fingerprint of its voxels, for an image that is saved again; see `Cohort.image_since`.
         run: name of the run. run_content: fingerprint of its models. method: name of the fill method.
         scale: how intensities are scaled, for results that depend on it.
 
@@ -45,6 +46,7 @@ class Origin:
     run: str = ""
     run_content: str = ""
     scale: str = ""
+    voxels: str = ""
 
     @classmethod
     def of(
@@ -103,6 +105,7 @@ _FACTS = {
     "run": "run",
     "run_content": "run content",
     "scale": "scale",
+    "voxels": "voxels",
 }
 _IN_HU, _BY_ITSELF, _CHANNEL_IN_HU = "Hounsfield units", "each image", ": Hounsfield units"
 _TOGETHER = "labels and confidence"

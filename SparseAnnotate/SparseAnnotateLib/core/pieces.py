@@ -21,6 +21,9 @@ class Piece(Enum):
     NEXT_IS_LONG = "the next piece takes long"
     """It takes long and cannot be divided, so that it does not come in addition to the pieces before it."""
 
+    NEXT_IS_KEPT = "what follows is kept, and not cancelled any more"
+    """The next pieces change something step by step: a cancellation would leave a part of it."""
+
 
 def slabs(shape: Sequence[int], bytes_per_voxel: int) -> Iterator[slice]:
     """The layers of a (K, J, I) array in groups of about PIECE_BYTES, at least one layer each."""

@@ -215,9 +215,10 @@ class RecommendStep(Step):
         self._plan = plan
         plane = translated(plan.plane.value)
         if len(plan.cases) > 1:
-            text = _("Draw {slices} {plane} slices, {each} in each of {count} volumes.").format(
-                slices=plan.slices, plane=plane, each=plan.slices_per_volume, count=len(plan.cases)
-            )
+            template = _("Draw {slices} {plane} slices, {each} in each of {count} volumes.")
+            if not plan.is_even:
+                template = _("Draw {slices} {plane} slices, at least {each} in each of {count} volumes.")
+            text = template.format(slices=plan.slices, plane=plane, each=plan.slices_per_volume, count=len(plan.cases))
         else:
             text = counted(plan.slices, _("Draw 1 {plane} slice."), _("Draw {count} {plane} slices."), plane=plane)
         sentences = [text]

@@ -23,6 +23,7 @@ from ..core import (
     SliceState,
 )
 from ..core.corrections import Corrections
+from ..core.drawn_on import AcceptedImage
 from ..interpolation import DEFAULT_METHOD, INTERPOLATORS
 from ..selection import AnnotationPlan, Budget, FeatureSettings, Per, PlanSettings, Scope, SelectionSettings
 from . import result_nodes
@@ -144,6 +145,24 @@ class ConsoleLogic(ScriptedLoadableModuleLogic):
         Raises BusyError if somebody else has it open.
         """
         return self._opened.open_case(name, Waiting(waitForCompletion, onDone, onProgress))
+
+    def acceptImages(
+        self,
+        cases: Sequence[str] | None = None,
+        waitForCompletion: bool = True,
+        onDone: Callable | None = None,
+        onProgress: Callable[[Progress], None] | None = None,
+    ) -> list[AcceptedImage] | Job:
+        """Let what was drawn on cases of the cohort in `cohortFolder` belong to the images that are there now.
+
+        As `sparse-annotate accept-image`: returns the cases whose image has changed since it was drawn on, how, and
+        when its file was written. `cases` are names of cases; None: all whose image has changed. Look at the images
+        first. A volume that was opened before its image was replaced still shows the earlier one: remove it and open
+        the case again.
+
+        Raises BadInputError when an image cannot be read, or lies on another grid, after the others have been accepted.
+        """
+        return self._opened.accept_images(cases, Waiting(waitForCompletion, onDone, onProgress))
 
     def cohortCases(self) -> list[CohortCase]:
         """All cases of the cohort in `cohortFolder`, opened or not, with the numbers of their slices."""

@@ -16,8 +16,10 @@ from .. import scene
 from ..client import EXPORT, Job, Steps
 from ..core import BadInputError, BusyError, Cohort, FileWriteError, LedgerEntry, Progress, SparseAnnotateError
 from ..core.case_hold import CaseHold
+from ..core.drawn_on import AcceptedImage
 from ..core.messages import _
 from ..core.slow_imports import importing
+from ..core.strict_json import from_plain
 from .cohort_export import CohortExport
 from .session import Session, Waiting
 
@@ -124,6 +126,15 @@ class OpenedCohort:
             return []
         cohort = self._session.cohort()
         return [self._case(cohort, case.name, None) for case in cohort.cases if case.name not in opened]
+
+    def accept_images(self, cases: Sequence[str] | None, waiting: Waiting):
+        """See `ConsoleLogic.acceptImages`."""
+        params = {"cohort": str(self._session.cohort_folder), "cases": list(cases or ())}
+
+        def finish(rows: Any) -> list[AcceptedImage]:
+            return from_plain(rows, list[AcceptedImage], _("the worker's answer"))
+
+        return self._session.do("accept_image", params, finish, waiting)
 
     def note_applied(self, volume_node) -> None:
         """A result was applied to a volume, or that was undone: `update` writes all of its drawing if it was opened."""

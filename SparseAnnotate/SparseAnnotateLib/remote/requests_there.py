@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ..core import BadInputError, CancelledError, Cohort, Plane, SparseAnnotateError, Watch, WorkerError
+from ..core.failed_cases import NOT_RECOMMENDED, report_failed
 from ..core.ledger import LedgerEntry
 from ..core.messages import _, counted, listed
 from ..core.strict_json import from_plain
@@ -144,6 +145,19 @@ def answer_there(session: HostSession, method: str, params: Any, watch: Watch) -
 
     Raises CopyingNotAllowedError, BusyError, ConnectionLostError, CancelledError and what the request itself raises.
     """
+    if method != "recommend":
+        return _answer_there(session, method, params, watch)
+    cohort = opened(params)
+    names = needs_of(method, params, cohort).cases
+    failed = cohort.images_not_drawn_on(names, watch.quiet())
+    others = [name for name in names if name not in failed]
+    if not failed or not others:
+        return _answer_there(session, method, params, watch)
+    rows = _answer_there(session, method, {**params, "cases": others}, watch)
+    return report_failed(failed, len(others), NOT_RECOMMENDED, shown=rows)
+
+
+def _answer_there(session: HostSession, method: str, params: Any, watch: Watch) -> Any:
     if method == "environment":
         with _naming(session.host, str):
             return session.worker(watch).call(method, params, watch)

@@ -66,12 +66,15 @@ class RunCard:
             last slices, as the model predicted them before it learned from them.
         slices: drawn slices learned from. cases: annotated cases. image_marks: fingerprints of their images, by which
             they are known under another name, too; none for a run that was trained before this was recorded.
+            voxel_marks: the same of their voxels, for images that were saved again.
         images: what the images it learned from are like; None for a run that was trained before this was recorded.
         clear_surroundings: True when some image has uniform surroundings and no drawn structure reaches into them, so
             that predictions there are left out.
         channels: names of the images' channels, in the order the networks see them; none for images without names.
         ct: how each channel that is CT is scaled, by its name, '' for images without names; the others are as
             `normalisation` says.
+        trained: when its training ended, in UTC, such as '2026-05-04T11:07:30+00:00'; '' for a run that was trained
+            before this was recorded.
         seed, device, precision, versions: for repeating the training. notes: what the user should know.
     """
 
@@ -101,8 +104,12 @@ class RunCard:
     channels: tuple[str, ...] = field(default=(), metadata=LEFT_OUT_WHEN_EMPTY)
     ct: dict[str, CtScale] = field(default_factory=dict, metadata=LEFT_OUT_WHEN_EMPTY)
     image_marks: tuple[str, ...] = field(default=(), metadata=LEFT_OUT_WHEN_EMPTY)
+    voxel_marks: tuple[str, ...] = field(default=(), metadata=LEFT_OUT_WHEN_EMPTY)
+    trained: str = field(default="", metadata=LEFT_OUT_WHEN_EMPTY)
 
-    def has_learned_from(self, case: str, marks: Callable[[], Sequence[str]]) -> bool:
+    def has_learned_from(
+        self, case: str, marks: Callable[[], Sequence[str]], voxels: Callable[[], Sequence[str]] = tuple
+    ) -> bool:
         """Whether drawn slices of a case were learned from, so that predicting them is no evidence.
 
         A case with the name of one that was learned from counts as that one: its image may have been written again.
@@ -110,15 +117,20 @@ class RunCard:
 
         Args:
             marks: gives the fingerprints of its channels' images; called only when they are needed.
+            voxels: the same of their voxels; none when they are not known.
         """
         if case in self.cases:
             return True
-        if not self.image_marks:
+        return self._are_among(self.image_marks, marks) or self._are_among(self.voxel_marks, voxels)
+
+    def _are_among(self, known: Sequence[str], marks: Callable[[], Sequence[str]]) -> bool:
+        """Whether the images of a case are, in any order, those of one that was learned from."""
+        if not known:
             return False
-        names, known = self.channels or ("",), frozenset(self.image_marks)
+        names, wanted = self.channels or ("",), frozenset(known)
         # Channels that share one file, as those of a 4D image do, are in one order only.
         in_any_order = distinct_orders(marks(), len(names))
-        return any(joined_fingerprint(list(zip(names, own, strict=True))) in known for own in in_any_order)
+        return any(joined_fingerprint(list(zip(names, own, strict=True))) in wanted for own in in_any_order)
 
     @property
     def class_count(self) -> int:

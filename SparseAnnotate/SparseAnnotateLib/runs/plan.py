@@ -95,6 +95,8 @@ class RunPlan:
         channels: names of the images' channels, in the order the networks see them; none for images without names.
         ct: how each channel that is CT is scaled, by its name, '' for images without names; the others are as
             `normalisation` says.
+        voxels: case name to a fingerprint of its image's voxels, as far as it is known: for images that are saved
+            again.
     """
 
     settings: TrainingSettings
@@ -115,6 +117,7 @@ class RunPlan:
     version: int = RUN_FORMAT
     channels: tuple[str, ...] = field(default=(), metadata=LEFT_OUT_WHEN_EMPTY)
     ct: dict[str, CtScale] = field(default_factory=dict, metadata=LEFT_OUT_WHEN_EMPTY)
+    voxels: dict[str, str] = field(default_factory=dict, metadata=LEFT_OUT_WHEN_EMPTY)
 
     def __post_init__(self) -> None:
         roles = [model.role for model in self.models]

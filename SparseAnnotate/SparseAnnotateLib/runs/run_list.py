@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
@@ -17,7 +18,8 @@ class RunSummary:
 
     Attributes:
         name: of the run. is_finished: False for one that is only planned, still training, or was interrupted.
-        changed: when its files last changed.
+        changed: when its training ended, in local time; when its file was last changed, for one that has not finished,
+            or was trained before the end was recorded.
         cases: annotated cases it learns from; slices: drawn slices, None before it has finished.
         dice: mean Dice on held-out drawn slices, so inside the drawn range of the volumes; None before it has finished,
             or when none were held out.
@@ -60,5 +62,7 @@ def _summary(folder_path: Path, path: Path, changed: float) -> RunSummary:
         card = folder.card()
     except SparseAnnotateError as error:
         return RunSummary(folder.name, is_finished, when, problem=error.message)
+    with suppress(ValueError):
+        when = datetime.fromisoformat(card.trained).astimezone().replace(tzinfo=None) if card.trained else when
     dice, corrected = card.validation_dice, card.corrected_dice
     return RunSummary(folder.name, True, when, len(card.cases), card.slices, dice, corrected, is_live=card.is_live)

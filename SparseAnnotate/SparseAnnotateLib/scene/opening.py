@@ -187,7 +187,7 @@ def _applied_to(nodes: OpenedNodes, cohort: Cohort, case: str) -> AppliedSegment
     except SparseAnnotateError as error:
         nodes.notes.append(error.message)
         return None
-    if applied is not None and applied.origin.image != cohort.image_fingerprint(case):
+    if applied is not None and applied.origin.image != cohort.image_since(case, cohort.applied_path(case)):
         changes = {case: _("the image file has changed since")}
         nodes.notes.append(stale_sentence(_("applied segmentation"), changes, _("It was not opened.")))
         return None
@@ -256,7 +256,7 @@ def _open_result(
     """Open a fill or a prediction that was made from what is drawn now; of an older one, a note says so."""
     facts = read_facts(path)
     run = "" if made_by == FILL else made_by
-    changes = Origin.from_facts(facts).changes(cohort.origin(case, annotation, run=run))
+    changes = Origin.from_facts(facts).changes(cohort.origin(case, annotation, run=run, since=path))
     if changes:
         what = _("fill") if not run else _("prediction by '{run}'").format(run=run)
         nodes.notes.append(stale_sentence(what, {case: changes}, _("It was not opened.")))

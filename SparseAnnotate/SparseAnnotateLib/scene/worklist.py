@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ..core import BadInputError, Effort, Ledger, LedgerEntry, Plane, SliceState, SparseAnnotateError, VolumeGeometry
+from ..core.pieces import Piece
 from .annotations import annotated_segmentation, case_of, ledger_of, ledger_stamp
 from .ledger_store import store_ledger, stored_ledger
 from .volume_nodes import geometry_of, volumes_of_scene
@@ -158,8 +159,10 @@ def _item(node, e: LedgerEntry, case: str = "") -> WorklistItem:
 
 def storing_recommended(
     volume_nodes: Sequence, recommended: Mapping[str, list[LedgerEntry]]
-) -> Generator[None, None, list[WorklistItem]]:
+) -> Generator[Piece | None, None, list[WorklistItem]]:
     """Add recommended slices (case to entries) to the ledgers, volume by volume; yields after each.
+
+    Yields `Piece.NEXT_IS_KEPT` before the first.
 
     Returns the worklist of these volumes.
 
@@ -174,7 +177,8 @@ def storing_recommended(
             continue
         kept = [entry.order for entry in ledger_of(node).entries if node not in own or entry.state.is_decided]
         last = max([last, *kept])
-        yield
+        yield None
+    yield Piece.NEXT_IS_KEPT
     items: list[WorklistItem] = []
     for node in volume_nodes:
         if node.GetScene() is None:
@@ -184,5 +188,5 @@ def storing_recommended(
         store_ledger(segmentation, node, stored_ledger(segmentation, node).with_recommended(entries))
         # Read here, and not all of them at once when they are shown.
         items += _items_of(node)
-        yield
+        yield None
     return in_order(items)

@@ -54,6 +54,11 @@ class AnnotationPlan:
     advice: tuple[Advice, ...]
     unknown: tuple[str, ...]
 
+    @property
+    def is_even(self) -> bool:
+        """Whether each volume gets `slices_per_volume`, none more."""
+        return self.slices == self.slices_per_volume * len(self.cases)
+
 
 def plan_annotation(
     slice_counts: Mapping[str, Mapping[Plane, int]],
@@ -85,7 +90,7 @@ def plan_annotation(
     plane = _plane(next(iter(slice_counts.values())), similarity or {}, advice, unknown)
     counts = {name: by_plane[plane] for name, by_plane in slice_counts.items()}
     slices = _slices(budget, list(counts.values()), unknown)
-    volumes, shares = _spread(slices, counts, dimensions, target, advice, unknown)
+    volumes, shares = _spread(slices, budget, counts, dimensions, target, advice, unknown)
     drawn = sum(shares)
     if len(volumes) > 1:
         advice.append(
@@ -166,6 +171,7 @@ def _slices(budget: Budget, slice_counts: Sequence[int], unknown: list[str]) -> 
 
 def _spread(
     slices: int,
+    budget: Budget,
     counts: Mapping[str, int],
     dimensions: int,
     target: str | None,
@@ -216,27 +222,51 @@ def _spread(
             )
         )
     else:
-        text = _(
-            "Draw {slices} in each of {chosen} of the {volume_count} volumes: a 3D model needs a minimum number of "
-            "slices per volume; {lowest:.0%} of the slices is the lowest share that was tested."
-        )
-        if chosen == 1:
-            text = _(
-                "Draw {slices} in one of the {volume_count} volumes: a 3D model needs a minimum number of slices per "
-                "volume; {lowest:.0%} of the slices is the lowest share that was tested."
+        advice.append(_minimum_advice(slices, counts, each, chosen, least, target))
+        if not budget.is_for_cohort:
+            unknown.append(
+                _(
+                    "The budget per volume was added up to {total}. To draw just as many in every volume, "
+                    "recommend slices with this budget, or plan for a 2D model."
+                ).format(total=slices_text(slices))
             )
-        advice.append(
-            Advice(
-                text.format(slices=each, chosen=chosen, volume_count=len(names), lowest=_LOWEST_DENSITY),
-                _("Zhang et al. 2025, section 6"),
-            )
-        )
     if dimensions == 3:
         _advise_on_target(target, each, min(shares) < least, least, advice, unknown)
     unknown.append(
         _("Zhang et al. 2025 compared 2D and 3D models on three datasets with axial slices only; your data may differ.")
     )
     return volumes, shares
+
+
+def _minimum_advice(
+    slices: int, counts: Mapping[str, int], each: str, chosen: int, least: int, target: str | None
+) -> Advice:
+    """Why a 3D model gets its slices in a part of the volumes, and what it would get in all of them."""
+    over_all = even_counts(slices, list(counts.values()))
+    where = _("one") if chosen == 1 else _("each of {chosen}").format(chosen=chosen)
+    instead = ""
+    if min(over_all) > 0:
+        instead = _(" instead of {slices} in each of all {count}").format(
+            slices=_slices_in_each(min(over_all), max(over_all)), count=len(counts)
+        )
+    reason = _("the lowest share that was tested")
+    share = _LOWEST_DENSITY
+    if target == "subtle":
+        reason, share = _("what subtle structures needed"), _SUBTLE_DENSITY
+    text = _(
+        "Draw {slices} in {where} of the {volume_count} volumes{instead}: a 3D model needs a minimum number of slices "
+        "per volume, here {least} ({share:.0%}, {reason})."
+    )
+    sentence = text.format(
+        slices=each,
+        where=where,
+        volume_count=len(counts),
+        instead=instead,
+        least=least,
+        share=share,
+        reason=reason,
+    )
+    return Advice(sentence, _("Zhang et al. 2025, section 6"))
 
 
 def _advise_on_target(

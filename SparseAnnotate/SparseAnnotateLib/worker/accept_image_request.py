@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
 
 from ..core import BadInputError, CancelledError, Cohort, SparseAnnotateError, Watch
+from ..core.drawn_on import AcceptedImage
+from ..core.failed_cases import report_failed
 from ..core.messages import _
-from .failed_cases import report_failed
 
 _NOT_ACCEPTED = (
     _("{count} image was not accepted (others accepted: {done}):\n{problems}"),
@@ -28,18 +31,11 @@ class AcceptImageRequest:
     cases: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
-class AcceptedImage:
-    """A case whose image was accepted; `change`: how it differs from the one that was drawn on, as a clause."""
-
-    case: str
-    change: str
-
-
 def accept_image(request: AcceptImageRequest, watch: Watch) -> list[AcceptedImage]:
     """Let what was drawn on cases belong to the images that are there now; returns those whose image was another one.
 
-    Raises BadInputError when an image cannot be read, or lies on another grid, after the others have been accepted.
+    Raises PartlyDoneError when an image cannot be read, or is being replaced, or lies on another grid, after the others
+    have been accepted.
     """
     cohort = Cohort.open(request.cohort, request.state)
     cases = [case.name for case in cohort.select(request.cases)]
@@ -49,10 +45,12 @@ def accept_image(request: AcceptImageRequest, watch: Watch) -> list[AcceptedImag
     for number, name in enumerate(drawn):
         watch.step(number / len(drawn), _("checking the image of '{name}'").format(name=name))
         try:
+            image, written = cohort.image_fingerprint(name), _written(cohort.image_path(name))
             change = _change(cohort, name)
             if change:
-                cohort.accept_image(name)
-                accepted.append(AcceptedImage(name, change))
+                # No other one that replaces it in this moment.
+                cohort.accept_image(name, image=image)
+                accepted.append(AcceptedImage(name, change, written))
         except CancelledError:
             raise
         except SparseAnnotateError as error:
@@ -61,6 +59,10 @@ def accept_image(request: AcceptImageRequest, watch: Watch) -> list[AcceptedImag
     if failed:
         report_failed(failed, len(accepted), _NOT_ACCEPTED, _MOST_NAMED, "\n", accepted)
     return accepted
+
+
+def _written(path: Path) -> str:
+    return datetime.fromtimestamp(path.stat().st_mtime).strftime("%Y-%m-%d %H:%M")
 
 
 def _change(cohort: Cohort, name: str) -> str:

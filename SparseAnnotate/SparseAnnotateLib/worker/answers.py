@@ -130,6 +130,7 @@ class Answers:
         annotation = cohort.annotation(name)
         annotation.require_drawn(name)
         names, run = cohort.labels, request.run
+        cohort.voxel_fingerprint(name)  # for comparing the result when the image has been saved again
         # Taken before the work, so that changes during it are noticed later.
         facts = cohort.origin(name, annotation, method=request.method, run=run).facts(self._learns)
         # The fill depends on the image: when its voxels have changed, the last fill cannot be reused.

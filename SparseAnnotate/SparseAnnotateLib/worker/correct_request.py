@@ -72,12 +72,12 @@ def correct(request: CorrectRequest, watch: Watch) -> CorrectResult:
     cohort = Cohort.open(request.cohort, request.state)
     if request.clear:
         return _cleared(cohort, request.case)
-    before = cohort.annotation(request.case)
+    image, before = cohort.image_fingerprint(request.case, ()), cohort.annotation(request.case)
     value = _value(cohort, request.structure)
     stroke = Stroke.ball(before.geometry, request.at, value, not request.outside, request.radius, request.seconds)
     added = with_correction(before, stroke)
     # First of all: whatever happens to the result, the correction stays.
-    cohort.add_correction(request.case, stroke)
+    cohort.add_correction(request.case, stroke, image)
     path, changed = "", 0
     try:
         path, changed, note = _spread(cohort, request, before, added, watch)
@@ -132,7 +132,7 @@ def _spread(
         return "", 0, _("There is no {kind} yet. The next one takes the correction in.").format(kind=kind)
     facts = read_facts(path)
     origin = Origin.from_facts(facts)
-    now = cohort.origin(case, before, method=origin.method, run=origin.run)
+    now = cohort.origin(case, before, method=origin.method, run=origin.run, since=path)
     if change := origin.changes(now):
         sentence = _("The {kind} is out of date ({change}) and was not changed. The next one takes the correction in.")
         return "", 0, sentence.format(kind=kind, change=change)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
 from ..core import BadInputError, Case, Cohort, CohortError, Watch
+from ..core.atomic_files import expanded, require_writable_place
 from ..core.case_names import check_name, collision_key, file_stem, name_collisions, names_of_files, normal_name
 from ..core.cohort_file import COHORT_FILE, check_labels, merged_labels, require_same_channels
 from ..core.decathlon import DATASET_FILE
@@ -75,6 +75,7 @@ def create(request: CreateRequest, watch: Watch) -> list[Case]:
 
     Raises BadInputError, CohortError or FileWriteError when something cannot be used; then nothing has been changed.
     """
+    require_writable_place(expanded(request.cohort).absolute())
     if holds_dicom(request.images, bool(request.series), watch.part(0, 10)):
         return create_from_dicom(request, watch, _create)
     if request.time_point:
@@ -100,7 +101,7 @@ def _create(request: CreateRequest, watch: Watch, channels: CaseChannels) -> lis
     names = _names(request, channels)
     check_labels(request.labels)
     modalities = check_modalities(request.modalities, channels.names)
-    folder = Path(os.path.expanduser(request.cohort)).absolute()
+    folder = expanded(request.cohort).absolute()
     if (folder / DATASET_FILE).is_file() and not (folder / COHORT_FILE).is_file():
         raise CohortError(
             _(
@@ -139,7 +140,7 @@ def _create(request: CreateRequest, watch: Watch, channels: CaseChannels) -> lis
 
 def add(request: CreateRequest, watch: Watch) -> list[Case]:
     """Add images to a cohort as `create` does; the folder must be one. Raises CohortError when it is not."""
-    folder = Path(os.path.expanduser(request.cohort)).absolute()
+    folder = expanded(request.cohort).absolute()
     if not (folder / COHORT_FILE).is_file():
         if (folder / DATASET_FILE).is_file():
             raise CohortError(

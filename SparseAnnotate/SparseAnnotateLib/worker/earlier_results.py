@@ -71,7 +71,7 @@ def _source(cohort: Cohort, case: str, name: str, title: str) -> RunSource:
     labels, facts = read_labels(path, geometry), read_facts(path)
     made = Origin.from_facts(facts)
     labels = _renumbered(labels, names_from_facts(facts), cohort)
-    if made.image and made.image != cohort.image_fingerprint(case):
+    if made.image and made.image != cohort.image_since(case, path):
         raise BadInputError(_("It was made from another image."))
     confidence_path = (
         cohort.fill_confidence_path(case) if name == FILL else cohort.uncertainty_path(name, case, "confidence")

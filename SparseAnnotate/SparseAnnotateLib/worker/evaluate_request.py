@@ -121,7 +121,7 @@ def evaluate(request: EvaluateRequest, watch: Watch) -> list[Evaluation]:
         made = Origin.from_facts(read_facts(path))
         if request.applied:
             made = made.without_annotation()
-        now = replace(cohort.origin(name, annotation), run=run.run, run_content=run.run_content)
+        now = replace(cohort.origin(name, annotation, since=path), run=run.run, run_content=run.run_content)
         change = made.changes(now)
         if change:
             changes[name] = change

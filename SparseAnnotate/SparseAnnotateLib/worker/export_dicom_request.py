@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,11 +12,13 @@ import numpy as np
 from .. import __version__
 from ..core import BadInputError, CancelledError, Cohort, Provenance, SparseAnnotateError, SparseAnnotation, Watch
 from ..core.applied_segmentation import AppliedSegmentation
+from ..core.atomic_files import expanded, require_writable_place
 from ..core.case_names import file_stem
 from ..core.dicom_codes import DEFAULT_CODES, StructureCodes
 from ..core.dicom_packages import require_dicom_packages
 from ..core.dicom_source import SourceSeries, known_codes, read_source
 from ..core.dicom_writing import DicomSegment, algorithm_of, write_segmentation
+from ..core.failed_cases import report_failed
 from ..core.images import read_facts, read_labels
 from ..core.messages import _, listed
 from ..core.origin import Origin, stale_sentence
@@ -25,7 +26,6 @@ from ..core.provenance import filled_by, predicted_by
 from ..core.structure_values import masks_by_value, names_from_facts
 from ..core.voxel_values import label_counts
 from ..interpolation import INTERPOLATORS
-from .failed_cases import report_failed
 
 _NOT_WRITTEN = (
     _("{count} case was not written (others written: {done}):\n{problems}"),
@@ -89,6 +89,7 @@ def export_dicom(request: ExportDicomRequest, watch: Watch) -> list[WrittenSegme
     cohort = Cohort.open(request.cohort, request.state)
     names = _cases(cohort, request)
     _require_known(request.codes, cohort, request, names)
+    require_writable_place(_folder(request))
     codes = known_codes(cohort) | {name: _codes(name, tag) for name, tag in request.codes.items()}
     sources = SourceSeries(cohort, request.dicom, watch.quiet())
     written: list[WrittenSegmentation] = []
@@ -105,6 +106,10 @@ def export_dicom(request: ExportDicomRequest, watch: Watch) -> list[WrittenSegme
     if failed:
         report_failed(failed, len(written), _NOT_WRITTEN, _MOST_NAMED, "\n", written)
     return written
+
+
+def _folder(request: ExportDicomRequest) -> Path:
+    return expanded(request.out).absolute()
 
 
 def _write(
@@ -127,7 +132,7 @@ def _write(
         structure = structures.get(value, str(value))
         how, algorithm = algorithm_of(provenance, labels == value)
         segments.append(DicomSegment(structure, codes.get(structure, DEFAULT_CODES), how, algorithm))
-    path = Path(os.path.expanduser(request.out)).absolute() / f"{file_stem(name)}.dcm"
+    path = _folder(request) / f"{file_stem(name)}.dcm"
     notes = write_segmentation(path, series, segments, lookup[labels], __version__, watch)
     without = [f"'{one.name}'" for one in segments if one.codes == DEFAULT_CODES]
     note = _(
@@ -168,7 +173,7 @@ def _result(cohort: Cohort, name: str, request: ExportDicomRequest) -> tuple[np.
     path = _path_of(cohort, request, name)
     made = Origin.from_facts(read_facts(path))
     run = request.run or made.run
-    change = made.changes(cohort.origin(name, annotation, run=run))
+    change = made.changes(cohort.origin(name, annotation, run=run, since=path))
     if change:
         what, remedy = (_("prediction"), _("Predict again.")) if request.run else (_("fill"), _("Fill again."))
         raise BadInputError(stale_sentence(what, {name: change}, remedy))
@@ -184,7 +189,8 @@ def _applied(
 ) -> tuple[np.ndarray, Mapping[int, str], Provenance]:
     """What was applied to a case in Slicer, with what has been drawn since; see `_result`."""
     applied = AppliedSegmentation.required(cohort, name)
-    change = applied.origin.without_annotation().changes(cohort.origin(name, annotation))
+    now = cohort.origin(name, annotation, since=cohort.applied_path(name))
+    change = applied.origin.without_annotation().changes(now)
     if change:
         remedy = _("Open the case in Slicer and apply a result again.")
         raise BadInputError(stale_sentence(_("applied segmentation"), {name: change}, remedy))

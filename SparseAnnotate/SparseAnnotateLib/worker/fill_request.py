@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -131,12 +130,8 @@ def fill(request: FillRequest, watch: Watch) -> list[FillResult]:
 
 def _usable(cohort: Cohort, names: Sequence[str], watch: Watch) -> list[str]:
     """Those cases whose images can be read and are those that were drawn on, as far as that is known."""
-    found = []
-    for name in names:
-        with suppress(BadInputError):  # filling the case tells
-            cohort.require_images_drawn_on([name], watch)
-            found.append(name)
-    return found
+    refused = cohort.images_not_drawn_on(names, watch)  # filling the case tells
+    return [name for name in names if name not in refused]
 
 
 def annotated(cohort: Cohort, names: Sequence[str]) -> list[str]:

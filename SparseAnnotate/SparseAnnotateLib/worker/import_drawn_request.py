@@ -3,17 +3,28 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 
-from ..core import BadInputError, CancelledError, Cohort, Plane, SparseAnnotateError, VolumeGeometry, Watch
+from ..core import (
+    BadInputError,
+    CancelledError,
+    Cohort,
+    Plane,
+    SparseAnnotateError,
+    SparseAnnotation,
+    VolumeGeometry,
+    Watch,
+)
 from ..core.case_names import normal_name
 from ..core.cohort_file import check_labels
 from ..core.cropped_labels import read_cropped_labels
 from ..core.dicom_source import note_codes
-from ..core.drawn_elsewhere import SliceKey, with_drawn_elsewhere
+from ..core.drawn_elsewhere import DrawnElsewhere, SliceKey, with_drawn_elsewhere
+from ..core.failed_cases import report_failed
 from ..core.images import read_labels
 from ..core.messages import _, capitalized, counted, listed
 from ..core.planes import slice_layer
@@ -21,7 +32,6 @@ from ..core.scan_files import image_files
 from ..core.segment_names import read_label_codes, read_label_names
 from ..core.voxel_values import label_counts
 from .dicom_masks import DicomMasks
-from .failed_cases import report_failed
 from .mask_labels import in_cohort_values
 from .mask_names import matched_masks
 from .mask_slices import listed_indices, shown_slices, slices_as_text, slices_in_file
@@ -163,7 +173,7 @@ class _Reading:
 
     def take(self, name: str, path: str) -> TakenMask:
         """Draw the slices of a mask in a case. Raises SparseAnnotateError when it cannot be used; nothing is drawn."""
-        geometry = self._cohort.geometry(name)
+        image, geometry = self._cohort.image_fingerprint(name, ()), self._cohort.geometry(name)
         names: Mapping[int, str] | None
         if self.dicom.has(path):
             names, source = self.dicom.read(name, path, geometry)
@@ -174,7 +184,7 @@ class _Reading:
             note_codes(self._cohort, read_label_codes(path) if is_of_slicer else {})
             source = read_cropped_labels(path, geometry) if is_of_slicer else read_labels(path, geometry)
         try:
-            return self._drawn(name, path, names, source, geometry)
+            return self._drawn(name, path, names, source, geometry, image)
         except BadInputError as error:
             raise BadInputError(
                 _("{mask} was not taken. {problem}").format(
@@ -192,7 +202,13 @@ class _Reading:
             log.warning(f"'{self._request.slices_from}' lists slices of cases without a mask: {listed(left, 5)}.")
 
     def _drawn(
-        self, name: str, path: str, names: Mapping[int, str] | None, source: np.ndarray, geometry: VolumeGeometry
+        self,
+        name: str,
+        path: str,
+        names: Mapping[int, str] | None,
+        source: np.ndarray,
+        geometry: VolumeGeometry,
+        image: str,
     ) -> TakenMask:
         ignored = source == self._request.ignore_label if self._request.ignore_label is not None else None
         if ignored is not None:
@@ -200,7 +216,37 @@ class _Reading:
             source = np.where(ignored, 0, source)
         labels = in_cohort_values(source, names, self._given, self._cohort.labels)
         keys, notes = self._slices(name, labels, ignored, geometry)
-        found = with_drawn_elsewhere(self._cohort.annotation(name), labels, keys, self._decided, ignored)
+        found = self._written(name, image, partial(self._compared, labels=labels, keys=keys, ignored=ignored))
+        notes += self._left_out(labels, keys, geometry)
+        after, axis_of = found.annotation, {plane: plane.array_axis(geometry) for plane in Plane}
+        shown = {v for plane, i in keys for v in label_counts(after.labels[slice_layer(axis_of[plane], i)][None])}
+        return TakenMask(
+            case=name,
+            mask=path if f"'{path}'" in self.dicom.shown(path) else self.dicom.shown(path),
+            slices=slices_as_text(keys),
+            new=len(found.new),
+            replaced=len(found.changed),
+            unchanged=len(found.unchanged),
+            structures=[self._cohort.labels.get(value, str(value)) for value in sorted(shown)],
+            notes=notes,
+        )
+
+    def _written(self, name: str, image: str, compared: Callable[[SparseAnnotation], DrawnElsewhere]) -> DrawnElsewhere:
+        """What was taken; written unless nothing is new."""
+        found: list[DrawnElsewhere] = []
+
+        def change(annotation: SparseAnnotation) -> SparseAnnotation | None:
+            found.append(compared(annotation))
+            return found[0].annotation if found[0].new or found[0].changed else None
+
+        self._cohort.change_annotation(name, image, change)
+        return found[0]
+
+    def _compared(
+        self, annotation: SparseAnnotation, labels: np.ndarray, keys: Sequence[SliceKey], ignored: np.ndarray | None
+    ) -> DrawnElsewhere:
+        """The mask's slices together with what is drawn. Raises BadInputError when they contradict each other."""
+        found = with_drawn_elsewhere(annotation, labels, keys, self._decided, ignored)
         if found.unclear:
             raise BadInputError(
                 _(
@@ -218,21 +264,7 @@ class _Reading:
                     remedy=_("To draw these slices as the mask shows them, use '--replace'."),
                 )
             )
-        notes += self._left_out(labels, keys, geometry)
-        if found.new or found.changed:
-            self._cohort.save_annotation(name, found.annotation)
-        after, axis_of = found.annotation, {plane: plane.array_axis(geometry) for plane in Plane}
-        shown = {v for plane, i in keys for v in label_counts(after.labels[slice_layer(axis_of[plane], i)][None])}
-        return TakenMask(
-            case=name,
-            mask=path if f"'{path}'" in self.dicom.shown(path) else self.dicom.shown(path),
-            slices=slices_as_text(keys),
-            new=len(found.new),
-            replaced=len(found.changed),
-            unchanged=len(found.unchanged),
-            structures=[self._cohort.labels.get(value, str(value)) for value in sorted(shown)],
-            notes=notes,
-        )
+        return found
 
     def _slices(
         self, name: str, labels: np.ndarray, ignored: np.ndarray | None, geometry: VolumeGeometry

@@ -85,8 +85,8 @@ class PredictorOnHost:
                 ).format(host=self._session.host.name)
             ) from error
         # Nobody there needs to know the cases that it has learned from.
-        card = to_text(replace(run.card(), cases=(), image_marks=(), notes=()), indent=2).encode("utf-8")
-        contents: dict[str, Content] = {f"{_RUN}/{CARD_FILE}": content_of(card)}
+        card = replace(run.card(), cases=(), image_marks=(), voxel_marks=(), notes=())
+        contents: dict[str, Content] = {f"{_RUN}/{CARD_FILE}": content_of(to_text(card, indent=2).encode("utf-8"))}
         for path in sorted([*run.path.glob("*/weights.safetensors"), *run.path.glob(f"*/{CARD_FILE}")]):
             contents[f"{_RUN}/{path.relative_to(run.path).as_posix()}"] = hashes.content(path, watch)
         self._empty()

@@ -133,9 +133,9 @@ def _require_up_to_date(cohort: Cohort, names: list[str], now: Mapping[str, Orig
     """
     for number, name in enumerate(names):
         watch.step(0.2 * number / len(names), _("checking '{case}'").format(case=name))
-        image = cohort.image_fingerprint(name)
         for run, origin in now.items():
-            made = Origin.from_facts(read_facts(cohort.prediction_path(run, name)))
+            path = cohort.prediction_path(run, name)
+            made, image = Origin.from_facts(read_facts(path)), cohort.image_since(name, path)
             change = made.without_annotation().changes(replace(origin, image=image))
             if change:
                 what = _("prediction by '{run}'").format(run=run)

@@ -127,8 +127,8 @@ def predict_files(
     folder = ResultsFolder(Path(os.path.expanduser(request.output)).absolute(), ending)
     folder.require_apart(request.scans, paths)
     made = _records(request, run, card, channels)
-    kept = _kept(request, folder, names, paths, made, watch)
     folder.require_writable()
+    kept = _kept(request, folder, names, paths, made, watch)
     todo = [place for place in range(len(paths)) if place not in kept]
     results = {
         place: ScanResult(names[place], str(paths[place]), str(folder.labels_path(names[place])), "kept")

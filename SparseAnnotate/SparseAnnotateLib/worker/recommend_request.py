@@ -7,8 +7,10 @@ from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
-from ..core import BadInputError, Cohort, Ledger, LedgerEntry, Plane, Watch
+from ..core import BadInputError, CancelledError, Cohort, Ledger, LedgerEntry, Plane, SparseAnnotateError, Watch
 from ..core.atomic_files import expanded, require_writable
+from ..core.errors import PartlyCancelledError
+from ..core.failed_cases import NOT_RECOMMENDED, report_failed
 from ..core.messages import _
 from ..selection import (
     FEATURES,
@@ -75,7 +77,11 @@ class Recommended:
 
 
 def recommend(request: RecommendRequest, watch: Watch) -> list[Recommended]:
-    """Recommend slices, enter them in the ledgers as 'to do', and return the worklist."""
+    """Recommend slices, enter them in the ledgers as 'to do', and return the worklist.
+
+    Raises PartlyDoneError when an image of some cases is not the one that was drawn on, or cannot be read; the others
+    have their slices then.
+    """
     cohort = Cohort.open(request.cohort, request.state)
     planes = list(dict.fromkeys(request.planes))
     strategy = STRATEGIES.named(request.strategy)
@@ -90,7 +96,8 @@ def recommend(request: RecommendRequest, watch: Watch) -> list[Recommended]:
     is_timed = request.budget.minutes is not None and request.budget.seconds_per_slice is None
     ledgers = readable_ledgers(cohort) if is_timed else {}
     steps = _Steps(watch, 2 + compares + uses_models + bool(request.picture))
-    volumes = _volumes(cohort, names, request.whole, steps.next())
+    volumes, failed = _usable_volumes(cohort, names, request.whole, steps.next())
+    names = [volume.name for volume in volumes]
     watches = [steps.next() for _ in range(uses_models + compares)]
 
     def examined(volumes: Sequence[Volume]) -> Sequence[Volume]:
@@ -114,10 +121,22 @@ def recommend(request: RecommendRequest, watch: Watch) -> list[Recommended]:
     cohort.save_recommended(worklist)
     if request.picture:
         shared = {f.name: getattr(request, f.name) for f in fields(PictureRequest) if f.name != "path"}
+        shared["cases"] = tuple(names)
         if shared["features"] == NO_FEATURES:
             shared["features"] = FeatureSettings.features
-        picture(PictureRequest(path=request.picture, **shared), steps.next())
-    return recommended_list(worklist)
+        try:
+            picture(PictureRequest(path=request.picture, **shared), steps.next())
+        except CancelledError as error:
+            raise PartlyCancelledError(
+                _(
+                    "Cancelled. The recommended slices are stored, but the picture was not written; 'sparse-annotate "
+                    "picture' writes it."
+                )
+            ) from error
+    found = recommended_list(worklist)
+    if failed:
+        report_failed(failed, len(names), NOT_RECOMMENDED, shown=found)
+    return found
 
 
 def picture(request: PictureRequest, watch: Watch) -> str:
@@ -127,7 +146,13 @@ def picture(request: PictureRequest, watch: Watch) -> str:
     path = expanded(request.path)
     require_writable(path)
     steps = _Steps(watch, 2)
-    volumes = _volumes(cohort, names, request.whole, steps.next())
+    examining = steps.next()
+    cohort.require_images_drawn_on(names, examining)
+    position = _positions(cohort)
+    volumes = []
+    for number, name in enumerate(names):
+        examining.step(number / len(names), _("examining '{case}'").format(case=name))
+        volumes.append(_volume(cohort, name, request.whole, position[name]))
     found = [e.plane for volume in volumes for e in volume.ledger.entries]
     planes = [Plane.named(name) for name in request.planes] or [plane for plane in Plane if plane in found]
     if not planes:
@@ -188,16 +213,41 @@ def _by_case(names: Sequence[str], planes: Sequence[Plane], flat: list[np.ndarra
     return {name: dict(zip(planes, found, strict=True)) for name, found in zip(names, by_case, strict=True)}
 
 
-def _volumes(cohort: Cohort, names: Sequence[str], whole: bool, watch: Watch) -> list[Volume]:
-    cohort.require_images_drawn_on(names, watch)
-    position = {case.name: place for place, case in enumerate(cohort.cases)}
-    volumes = []
+def _usable_volumes(
+    cohort: Cohort, names: Sequence[str], whole: bool, watch: Watch
+) -> tuple[list[Volume], dict[str, SparseAnnotateError]]:
+    """The volumes that slices can be recommended of, and the errors of the other cases.
+
+    Raises BadInputError when there is none.
+    """
+    failed = cohort.images_not_drawn_on(names, watch)
+    if len(failed) == len(names):
+        cohort.require_images_drawn_on(names, watch)  # in one sentence
+    position, volumes = _positions(cohort), []
     for number, name in enumerate(names):
+        if name in failed:
+            continue
         watch.step(number / len(names), _("examining '{case}'").format(case=name))
-        geometry = cohort.geometry(name)
-        extents = geometry.whole_extents if whole else cohort_extents(cohort, name)
-        volumes.append(Volume(name, geometry, cohort.ledger(name), extents, position[name]))
-    return volumes
+        try:
+            volumes.append(_volume(cohort, name, whole, position[name]))
+        except CancelledError:
+            raise
+        except SparseAnnotateError as error:
+            # One case that cannot be read must not stop the others.
+            failed[name] = error
+    if not volumes:
+        report_failed(failed, 0, NOT_RECOMMENDED)
+    return volumes, failed
+
+
+def _positions(cohort: Cohort) -> dict[str, int]:
+    return {case.name: place for place, case in enumerate(cohort.cases)}
+
+
+def _volume(cohort: Cohort, name: str, whole: bool, position: int) -> Volume:
+    geometry = cohort.geometry(name)
+    extents = geometry.whole_extents if whole else cohort_extents(cohort, name)
+    return Volume(name, geometry, cohort.ledger(name), extents, position)
 
 
 def _with_uncertainty(

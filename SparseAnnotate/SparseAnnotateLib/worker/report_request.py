@@ -191,7 +191,7 @@ def _results(cohort: Cohort, case: Case) -> Iterator[ResultState]:
 def _result(cohort: Cohort, case: Case, made_by: str, path: Path) -> ResultState:
     run = None if made_by == FILL else made_by
     made, annotation = Origin.from_facts(read_facts(path)), cohort.annotation(case.name, on_any_image=True)
-    change = made.changes(cohort.origin(case.name, annotation, run=run or ""))
+    change = made.changes(cohort.origin(case.name, annotation, run=run or "", since=path))
     state = ResultState(made_by, made.method, str(change))
     if change:
         return state
@@ -218,7 +218,7 @@ def _measured(cohort: Cohort, case: Case, state: ResultState, **what: Any) -> Re
 def _applied(cohort: Cohort, case: Case, applied: AppliedSegmentation) -> ResultState:
     """The state of what was applied to a case in Slicer, with what has been drawn since."""
     annotation = cohort.annotation(case.name, on_any_image=True)
-    now = cohort.origin(case.name, annotation)
+    now = cohort.origin(case.name, annotation, since=cohort.applied_path(case.name))
     change = applied.origin.without_annotation().changes(now)
     if change:
         return ResultState(APPLIED, change=str(change))

@@ -10,6 +10,7 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 from ..core import (
@@ -22,6 +23,7 @@ from ..core import (
     Watch,
 )
 from ..core.drawn_on import ImageChange, changed_images_sentence
+from ..core.failed_cases import report_failed
 from ..core.messages import _, joined
 from ..core.oracle import drawn_from_reference
 from ..core.voxel_values import unnamed_labels_sentence
@@ -43,7 +45,6 @@ from .exchange_requests import (
     import_nnunet,
 )
 from .export_dicom_request import ExportDicomRequest, export_dicom
-from .failed_cases import report_failed
 from .fill_request import FillRequest, fill
 from .import_drawn_request import ImportDrawnRequest, import_drawn
 from .jobs.requests import (
@@ -165,14 +166,13 @@ def draw(request: DrawRequest, watch: Watch) -> list[CaseResult]:
     for number, name in enumerate(todo):
         watch.step(number / len(todo), _("drawing '{case}'").format(case=name))
         start = time.monotonic()
-        reference = cohort.reference(name)
+        image, reference = cohort.image_fingerprint(name, ()), cohort.reference(name)
         unnamed = unnamed_labels_sentence(
             reference, cohort.labels, _("The reference of case '{case}'").format(case=name)
         )
         if unnamed:
             logging.getLogger(__name__).warning(unnamed)
-        annotation = drawn_from_reference(cohort.annotation(name), reference)
-        cohort.save_annotation(name, annotation)
+        annotation = cohort.change_annotation(name, image, partial(drawn_from_reference, reference=reference))
         results.append(_case_result(name, "", start, annotation))
     return results
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from .. import __version__
 from ..core import BadInputError, Watch
+from ..core.atomic_files import require_writable
 from ..core.dicom_headers import read_headers
 from ..core.dicom_packages import require_dicom_packages
 from ..core.dicom_series import DicomSeries, series_of
@@ -47,6 +48,7 @@ def write_dicom_segmentation(request: WriteSegmentationRequest, watch: Watch) ->
     """
     try:
         require_dicom_packages(writes_segmentations=True)
+        require_writable(request.out)
         series = _series(request, watch.part(0, 3))
         voxels: dict[int, np.ndarray] = {}
         for number in range(request.layers):

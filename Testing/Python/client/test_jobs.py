@@ -124,6 +124,45 @@ def test_a_cancel_while_the_worker_works_is_sent_to_it(office):
     assert office.ended == [({"a": 1}, None)]
 
 
+@pytest.mark.parametrize("is_kept", [False, True])
+def test_a_cancel_comes_too_late_once_something_is_changed_step_by_step(office, is_kept):
+    changed = []
+
+    def finish(_answer):
+        yield Piece.NEXT_IS_KEPT if is_kept else None
+        for number in range(3):
+            changed.append(number)
+            yield Piece.NEXT_IS_LONG
+        return "changed"
+
+    office.start(None, {}, finish, name="change")
+    while not changed:
+        office.turn(1)
+    assert changed == [0]
+    office.jobs.cancel()
+    office.turn()
+    ((result, error),) = office.ended
+    if is_kept:
+        assert (result, error, changed) == ("changed", None, [0, 1, 2])
+    else:
+        assert (result, changed) == (None, [0])
+        assert isinstance(error, CancelledError)
+
+
+def test_what_is_abandoned_stops_even_where_a_cancel_comes_too_late(office):
+    closed = []
+
+    def finish(_answer):
+        yield Piece.NEXT_IS_KEPT
+        yield from pieces(100, "changed", closed)
+
+    office.start(None, {}, finish, name="change")
+    office.turn(3)
+    office.jobs.abandon()
+    office.turn()
+    assert closed == [True]
+
+
 @pytest.mark.parametrize("when", ["preparing", "finishing", "finishing piece by piece"])
 def test_an_error_ends_the_job_and_is_reported_as_a_sentence(office, when):
     def fail(*_):

@@ -462,6 +462,23 @@ def test_what_is_cancelled_says_what_is_left_of_it_alone(ball_cohort, capsys, mo
     assert capsys.readouterr().err.endswith(words)
 
 
+def test_a_recommendation_that_is_cancelled_while_its_picture_is_made_says_that_the_slices_are_stored(
+    ball_cohort, tmp_path, capsys, monkeypatch
+):
+    from SparseAnnotateLib.core import CancelledError
+    from SparseAnnotateLib.worker import recommend_request
+
+    def cancelled(*_):
+        raise CancelledError("Cancelled.")
+
+    monkeypatch.setattr(recommend_request, "picture", cancelled)
+    command = ["recommend", str(ball_cohort.folder), "--more", "2", "--per", "volume"]
+    assert main([*command, "--picture", str(tmp_path / "slices.png")]) == 130
+    words = "Cancelled. The recommended slices are stored, but the picture was not written; 'sparse-annotate picture'"
+    assert words in capsys.readouterr().err
+    assert ball_cohort.ledger("ball_0").todo
+
+
 def test_a_file_that_is_named_from_the_home_folder_is_written_there(ball_cohort, tmp_path, monkeypatch, capsys):
     home, folder = tmp_path / "home", str(ball_cohort.folder)
     home.mkdir()

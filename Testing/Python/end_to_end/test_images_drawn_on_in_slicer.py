@@ -7,7 +7,16 @@ import pytest
 
 from small_volumes import ball, noisy_image
 from SparseAnnotateLib import scene
-from SparseAnnotateLib.core import BadInputError, BusyError, Cohort, Plane, SliceState, SparseAnnotation, VolumeGeometry
+from SparseAnnotateLib.core import (
+    BadInputError,
+    BusyError,
+    Cohort,
+    Plane,
+    SliceState,
+    SparseAnnotateError,
+    SparseAnnotation,
+    VolumeGeometry,
+)
 from SparseAnnotateLib.core.images import write_image
 
 GEOMETRY = VolumeGeometry.from_spacing((24, 28, 32), (2.0, 1.0, 1.0))
@@ -166,3 +175,16 @@ def test_a_file_of_the_scene_that_is_replaced_while_it_is_written_was_not_drawn_
     assert cohort.image_change(case) is not None
     list(writing())
     assert cohort.image_change(case) is None
+
+
+def test_images_are_accepted_from_the_console(logic, cohort):
+    logic.cohortFolder = cohort.folder
+    assert logic.acceptImages() == []
+    replace_image(cohort)
+    (accepted,) = logic.acceptImages(["a"])
+    assert (accepted.case, accepted.change) == ("a", "its voxels have other values")
+    assert cohort.image_change("a") is None
+    logic.openCohort(cohort.folder, cases=["a"])
+    assert logic.openingNotes() == ()
+    with pytest.raises(SparseAnnotateError, match="has no case 'b'"):
+        logic.acceptImages(["b"])

@@ -281,6 +281,40 @@ def test_calls_that_do_not_wait_report_their_completion(mrml, tmp_path):
         application.processEvents()
 
 
+def test_a_cancel_after_the_first_recommended_slices_are_stored_comes_too_late(mrml, tmp_path, monkeypatch):
+    from SlicerStandIn import qt_facade
+
+    application = qt_facade.install()
+    from SparseAnnotate import SparseAnnotateLogic
+    from SparseAnnotateLib.scene import worklist
+
+    logic = SparseAnnotateLogic()
+    logic.cohortFolder = tmp_path / "cohort"
+    volumes = [add_ball(mrml, f"ball {number}")[0] for number in range(2)]
+    ended, stored, store = [], [], worklist.store_ledger
+
+    def storing(*given):
+        store(*given)
+        stored.append(given)
+        logic.cancel()
+
+    monkeypatch.setattr(worklist, "store_ledger", storing)
+    logic.recommendSlices(
+        volumes,
+        density=0.2,
+        wholeVolume=True,
+        waitForCompletion=False,
+        onDone=lambda items, error: ended.append((items, error)),
+    )
+    while not ended:
+        application.processEvents()
+    ((items, error),) = ended
+    assert error is None
+    assert len(stored) == 2
+    assert len(items) == sum(len(logic.ledger(volume).todo) for volume in volumes) > 0
+    logic.close()
+
+
 def test_content_aware_recommendations_come_from_the_worker_into_the_ledgers(mrml, logic, tmp_path):
     volumes, labels = zip(*(add_ball(mrml, f"ball {n}", (12, 12 + 2 * n, 16)) for n in range(2)), strict=True)
     options = {"strategy": "representative", "scope": "cohort", "minimum": 1, "wholeVolume": True}

@@ -24,7 +24,7 @@ from SparseAnnotateLib.core import (
     Watch,
 )
 from SparseAnnotateLib.core.corrections import Stroke
-from SparseAnnotateLib.core.images import read_labels, read_slice
+from SparseAnnotateLib.core.images import read_labels, read_slice, write_image
 from SparseAnnotateLib.learning.training.live_models import live_model
 from SparseAnnotateLib.learning.training.trainer import Trainer
 from SparseAnnotateLib.learning.training.training_run import train
@@ -504,6 +504,22 @@ def test_an_image_that_has_changed_is_not_learned_from_any_more(cohort, monkeypa
     assert "The image of 'a' has changed" in said[-1]
     # Another run learns from it.
     assert Session(monkeypatch, cohort, {}, 4, run="other").card.slices == 4
+
+
+def test_an_image_that_was_only_saved_again_is_still_learned_from(cohort, monkeypatch):
+    cohort.save_annotation("a", drawn([4, 12]))
+
+    def save_again():
+        path = cohort.image_path("a")
+        write_image(path, cohort.image("a")[0].astype(np.float64), GEOMETRY, compress=False)
+        cohort.save_annotation("a", drawn([4, 8, 12]))
+
+    session = Session(monkeypatch, cohort, {3: save_again}, 9)
+    assert session.card.cases == ("a",)
+    assert session.card.slices == 3
+    # So it is when the run is resumed.
+    write_image(cohort.image_path("a"), cohort.image("a")[0], GEOMETRY)
+    assert Session(monkeypatch, cohort, {}, 12, settings=None).card.slices == 3
 
 
 def test_nothing_drawn(cohort):

@@ -25,7 +25,7 @@ from SparseAnnotateLib.core import (
     Watch,
 )
 from SparseAnnotateLib.core.folder_lock import FolderLock
-from SparseAnnotateLib.core.images import read_labels, write_image
+from SparseAnnotateLib.core.images import read_image, read_labels, write_image
 from SparseAnnotateLib.learning.prediction.predictor import Predictor
 from SparseAnnotateLib.learning.training import estimate
 from SparseAnnotateLib.learning.training.losses import SparseLoss
@@ -246,6 +246,20 @@ def test_a_run_does_not_resume_with_other_images(ball_cohort, every_step_reporte
     with pytest.raises(RunError, match="The image file of ball_1 has changed since the run 'r' was started"):
         train(ball_cohort, "r")
     path.write_bytes(kept)
+    assert train(ball_cohort, "r").last.iterations == 6
+
+
+def test_a_run_resumes_with_images_that_were_only_saved_again(ball_cohort, every_step_reported):
+    with pytest.raises(CancelledError):
+        train(ball_cohort, "r", SETTINGS, watch=cancelled_at(2))
+    path, geometry = ball_cohort.image_path("ball_1"), ball_cohort.geometry("ball_1")
+    image = read_image(path)[0]
+    write_image(path, image + np.float32(1), geometry, compress=False)
+    ball_cohort.accept_image("ball_1")
+    with pytest.raises(RunError, match="The image file of ball_1 has changed"):
+        train(ball_cohort, "r")
+    write_image(path, image.astype(np.float64), geometry, compress=False)
+    ball_cohort.accept_image("ball_1")
     assert train(ball_cohort, "r").last.iterations == 6
 
 

@@ -15,6 +15,7 @@ from small_volumes import ball, noisy_image
 from SparseAnnotateLib.client import BlockingWorker
 from SparseAnnotateLib.core import Cohort, Plane, SparseAnnotation, VolumeGeometry, Watch, WorkerError
 from SparseAnnotateLib.core.errors import BadInputError, CancelledError
+from SparseAnnotateLib.core.failed_cases import PartlyDoneError
 from SparseAnnotateLib.core.images import read_facts, write_image
 from SparseAnnotateLib.core.origin import Origin
 from SparseAnnotateLib.remote import cohort_copy, requests_there
@@ -156,6 +157,18 @@ def test_recommended_slices_come_back_into_the_ledgers(relay, cohort):
     listed = {(row["case"], row["plane"], row["index"]) for row in rows}
     assert listed == {(n, e.plane.value, e.index) for n in "ab" for e in cohort.ledger(n).todo}
     assert all(len(cohort.ledger(name).decided) == 5 for name in "ab")
+
+
+@needs_ssh_server
+def test_a_case_whose_image_was_replaced_is_named_and_the_others_have_their_slices(relay, cohort):
+    write_image(cohort.image_path("a"), noisy_image(LABELS, 7), GEOMETRY)
+    with pytest.raises(
+        PartlyDoneError, match=r"1 case was left out; slices of the others \(1\).*'a': The image"
+    ) as error:
+        relay.answer("recommend", recommending(cohort), Watch(), always_there=True)
+    assert {row["case"] for row in error.value.shown} == {"b"}
+    assert cohort.ledger("b").todo
+    assert not cohort.ledger("a").todo
 
 
 def drawn_more(cohort: Cohort) -> None:

@@ -35,6 +35,23 @@ def test_3d_models_get_a_minimum_of_slices_per_volume():
     assert "needs a minimum" in said(plan)
 
 
+def test_a_budget_per_volume_that_is_too_small_for_3d_says_why_there_are_more_slices_in_fewer_volumes():
+    plan = plan_annotation(cohort(8, 50), Budget(per_volume=2))
+    assert (len(plan.cases), plan.slices_per_volume, plan.slices) == (5, 3, 16)
+    assert (
+        "Draw 3 to 4 slices in each of 5 of the 8 volumes instead of 2 slices in each of all 8: a 3D model needs a "
+        "minimum number of slices per volume, here 3 (5%, the lowest share that was tested)."
+    ) in said(plan)
+    assert "The budget per volume was added up to 16 slices. To draw just as many in every volume" in said(plan)
+    assert "added up" not in said(plan_annotation(cohort(8, 50), Budget(total=16)))
+    enough = plan_annotation(cohort(8, 50), Budget(per_volume=3))
+    assert (len(enough.cases), enough.slices_per_volume) == (8, 3)
+    assert "added up" not in said(enough)
+    subtle = plan_annotation(cohort(8, 50), Budget(total=5), target="subtle")
+    assert "Draw 5 slices in one of the 8 volumes: a 3D model needs" in said(subtle)
+    assert "here 10 (20%, what subtle structures needed)" in said(subtle)
+
+
 def test_subtle_targets_get_a_fifth_of_the_slices_in_3d():
     plan = plan_annotation(cohort(40), Budget(total=100), target="subtle")
     assert (len(plan.cases), plan.slices_per_volume, plan.density) == (5, 20, 0.2)

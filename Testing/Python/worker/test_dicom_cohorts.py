@@ -39,6 +39,7 @@ from SparseAnnotateLib.core.dicom_source import known_codes
 from SparseAnnotateLib.core.dicom_writing import DicomSegment, stacked, write_segmentation
 from SparseAnnotateLib.core.images import write_image
 from SparseAnnotateLib.core.origin import Origin
+from SparseAnnotateLib.worker import export_dicom_request
 from SparseAnnotateLib.worker.requests import METHODS
 
 SHAPE = (12, 20, 18)
@@ -82,6 +83,14 @@ def filled(cohort: Cohort, *names: str, labels: np.ndarray = LABELS) -> None:
         drawn(cohort, name)
         facts = cohort.origin(name, method="auto").facts()
         write_image(cohort.fill_path(name), labels, cohort.geometry(name), facts=facts)
+
+
+def test_a_folder_that_cannot_be_written_is_noticed_before_the_series_are_read(cohort, tmp_path, capsys, monkeypatch):
+    filled(cohort, "case_001")
+    (tmp_path / "file").write_text("")
+    monkeypatch.setattr(export_dicom_request, "SourceSeries", None)
+    assert run("export-dicom", cohort.folder, "--out", tmp_path / "file" / "out") == 1
+    assert "out' cannot be written" in capsys.readouterr().err
 
 
 def only_series(folder: Path) -> DicomSeries:

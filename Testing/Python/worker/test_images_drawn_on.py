@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from dataclasses import replace
+from datetime import datetime
 
 import numpy as np
 import pytest
 
 from small_volumes import QUICK_TRAINING, ball, noisy_image
 from SparseAnnotateLib.command_line.main import main
-from SparseAnnotateLib.core import BadInputError, LedgerEntry, Plane, VolumeGeometry, Watch
+from SparseAnnotateLib.core import BadInputError, Cohort, LedgerEntry, Plane, VolumeGeometry, Watch
 from SparseAnnotateLib.core.images import read_facts, read_image, write_image
 from SparseAnnotateLib.core.origin import Origin
 from SparseAnnotateLib.runs import TrainingSettings
 from SparseAnnotateLib.selection import Budget
 from SparseAnnotateLib.worker import requests
-from SparseAnnotateLib.worker.accept_image_request import AcceptedImage, AcceptImageRequest
+from SparseAnnotateLib.worker.accept_image_request import AcceptImageRequest
 from SparseAnnotateLib.worker.evaluate_request import EvaluateRequest
 from SparseAnnotateLib.worker.fill_request import FillRequest
 from SparseAnnotateLib.worker.report_request import ReportRequest
@@ -50,7 +52,7 @@ def ask(cohort, method, **fields):
     [
         ("fill", {"cases": ("ball_0",)}),
         ("correct", {"case": "ball_0", "structure": "shell", "at": (16.0, 14.0, 9.0)}),
-        ("recommend", {"budget": Budget(total=3)}),
+        ("recommend", {"cases": ("ball_0",), "budget": Budget(total=3)}),
         ("picture", {"path": "never.png"}),
         ("plan_training", {"settings": SETTINGS}),
         ("train", {"run": "r", "settings": SETTINGS}),
@@ -99,6 +101,37 @@ def test_the_other_cases_are_filled_and_nothing_is_learned_from_this_one(replace
     assert read_image(good.path)[0].any()
     (alone,) = requests.fill(FillRequest(str(replaced.folder), cases=("ball_1",)), Watch())
     assert good.labels == alone.labels
+
+
+@pytest.mark.parametrize("more", [(), ("--features", "intensity", "--strategy", "representative")])
+def test_slices_of_the_other_cases_are_recommended(replaced, capsys, tmp_path, more):
+    picture = tmp_path / "slices.png"
+    before = replaced.ledger("ball_0")
+    command = ["recommend", str(replaced.folder), "--more", "3", "--per", "cohort", "--picture", str(picture), *more]
+    assert main(command) == 1
+    shown = capsys.readouterr()
+    assert re.search(
+        r"1 case was left out; slices of the others \(1\) are recommended. 'ball_0': .*not the one", shown.err
+    )
+    assert shown.out.count("ball_1") == 3
+    assert (replaced.ledger("ball_0"), len(replaced.ledger("ball_1").todo)) == (before, 3)
+    assert picture.is_file()
+
+
+def test_a_case_that_cannot_be_read_does_not_stop_the_others(ball_cohort, capsys):
+    ball_cohort.add_case("damaged", noisy_image(ball(), 3), ball_cohort.geometry("ball_0"))
+    path = ball_cohort.image_path("damaged")
+    path.write_bytes(path.read_bytes()[:-100])
+    assert main(["recommend", str(ball_cohort.folder), "--more", "1", "--per", "volume", "--json"]) == 1
+    shown = capsys.readouterr()
+    assert {row["case"] for row in json.loads(shown.out)} == {"ball_0", "ball_1"}
+    assert "1 case was left out; slices of the others (2) are recommended. 'damaged': " in shown.err
+
+
+def test_when_all_images_were_replaced_no_slice_is_recommended(replaced):
+    replace_image(replaced, "ball_1")
+    with pytest.raises(BadInputError, match=r"images of 2 cases are not those .* 'ball_0' \(.*'ball_1' \("):
+        ask(replaced, "recommend", budget=Budget(total=3))
 
 
 def test_when_all_images_were_replaced_the_fill_names_them_all(replaced):
@@ -176,8 +209,34 @@ def test_images_are_accepted_in_one_command(replaced, capsys):
     replace_image(replaced, "ball_1")
     assert main(["accept-image", str(replaced.folder), "--json"]) == 0
     rows = json.loads(capsys.readouterr().out)
-    assert rows == [{"case": f"ball_{n}", "change": "its voxels have other values"} for n in range(2)]
+    assert [(row["case"], row["change"]) for row in rows] == [
+        (f"ball_{n}", "its voxels have other values") for n in range(2)
+    ]
     assert all(result.path for result in requests.fill(FillRequest(str(replaced.folder)), Watch()))
+
+
+def test_what_was_accepted_is_named_with_the_time_of_its_file(replaced, capsys):
+    os.utime(replaced.image_path("ball_0"), (0, datetime(2026, 5, 4, 13, 7, 30).timestamp()))
+    assert main(["accept-image", str(replaced.folder)]) == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    assert re.search(r"ball_0.* its voxels have other values.* 2026-05-04 13:07", shown)
+    assert "Accepted 1 image: what was drawn on this case counts as drawn on it now. Results that were made" in shown
+
+
+def test_an_image_that_is_replaced_while_it_is_looked_at_is_not_accepted(replaced, monkeypatch):
+    changed = Cohort.image_change
+
+    def replacing(cohort, name):
+        found = changed(cohort, name)
+        if name == "ball_0":
+            replace_image(cohort, name)
+        return found
+
+    monkeypatch.setattr(Cohort, "image_change", replacing)
+    with pytest.raises(BadInputError, match="image of case 'ball_0' is being replaced"):
+        requests.accept_image(AcceptImageRequest(str(replaced.folder)), Watch())
+    monkeypatch.undo()
+    assert replaced.image_change("ball_0") is not None
 
 
 def test_an_image_that_cannot_be_accepted_is_named_and_the_others_are_accepted(replaced, capsys):
@@ -196,7 +255,7 @@ def test_what_is_known_of_an_image_and_damaged_is_replaced_by_accepting_it(ball_
     with pytest.raises(BadInputError, match=r"drawn_on"):
         requests.fill(FillRequest(str(ball_cohort.folder), cases=("ball_0",)), Watch())
     found = requests.accept_image(AcceptImageRequest(str(ball_cohort.folder)), Watch())
-    assert found == [AcceptedImage("ball_0", "what was known of the earlier image is damaged")]
+    assert [(one.case, one.change) for one in found] == [("ball_0", "what was known of the earlier image is damaged")]
     assert requests.fill(FillRequest(str(ball_cohort.folder), cases=("ball_0",)), Watch())[0].path
 
 

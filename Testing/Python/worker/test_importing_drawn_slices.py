@@ -12,8 +12,8 @@ import pytest
 from small_volumes import ball, noisy_image
 from SparseAnnotateLib.command_line.main import main
 from SparseAnnotateLib.core import BadInputError, Cohort, Plane, SliceState, SparseAnnotateError, VolumeGeometry, Watch
+from SparseAnnotateLib.core.failed_cases import PartlyDoneError
 from SparseAnnotateLib.core.images import write_image
-from SparseAnnotateLib.worker.failed_cases import PartlyDoneError
 from SparseAnnotateLib.worker.import_drawn_request import ImportDrawnRequest, import_drawn
 from SparseAnnotateLib.worker.mask_names import matched_masks
 from SparseAnnotateLib.worker.mask_slices import slices_as_text

@@ -4,14 +4,22 @@ from __future__ import annotations
 
 import base64
 import io
+import json
+import os
 import re
+from dataclasses import replace
+from datetime import datetime, timedelta
 
 import numpy as np
 import pytest
 
-from small_volumes import ball, noisy_image
+from small_volumes import QUICK_TRAINING, ball, noisy_image
 from SparseAnnotateLib.command_line.main import main
 from SparseAnnotateLib.core import BadInputError, Cohort, Plane, SliceState, SparseAnnotation, VolumeGeometry, Watch
+from SparseAnnotateLib.learning.training.training_run import train
+from SparseAnnotateLib.runs import TrainingSettings
+from SparseAnnotateLib.runs.run_folder import RunFolder
+from SparseAnnotateLib.runs.run_list import run_summaries
 from SparseAnnotateLib.worker.report_pictures import case_picture
 from SparseAnnotateLib.worker.report_request import ReportRequest, cohort_report, report
 
@@ -44,6 +52,27 @@ def test_a_report_counts_what_is_drawn_and_measures_the_fills(ball_cohort, tmp_p
     (picture,) = pictures_of(text)
     assert picture.ndim == 3
     assert "http" not in text.replace("http-equiv", "")
+
+
+def test_the_date_of_a_run_is_that_of_its_training_also_when_the_folder_was_copied(ball_cohort, tmp_path):
+    before = datetime.now()
+    train(ball_cohort, "r", TrainingSettings(recipe="3d", **{**QUICK_TRAINING, "iterations": 1}))
+    folder = RunFolder(ball_cohort.run_folder("r"))
+    os.utime(folder.card_path, (0, datetime(2020, 2, 3, 4, 5).timestamp()))
+    (run,) = run_summaries(ball_cohort)
+    assert before - timedelta(seconds=1) <= run.changed <= datetime.now()
+    assert f"<td>{run.changed:%Y-%m-%d %H:%M}</td>" in page_of(ball_cohort, tmp_path)
+    # Earlier versions did not record it.
+    folder.write_card(replace(folder.card(), trained=""))
+    assert "trained" not in json.loads(folder.card_path.read_text())
+    os.utime(folder.card_path, (0, datetime(2020, 2, 3, 4, 6).timestamp()))
+    assert "<td>2020-02-03 04:06</td>" in page_of(ball_cohort, tmp_path)
+
+
+def page_of(cohort: Cohort, folder) -> str:
+    path = folder / "page.html"
+    report(ReportRequest(str(cohort.folder), str(path), pictures=0), Watch())
+    return path.read_text(encoding="utf-8")
 
 
 def test_names_are_never_taken_for_html(tmp_path):

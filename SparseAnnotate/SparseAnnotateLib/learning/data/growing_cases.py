@@ -53,9 +53,10 @@ class GrowingCases:
         images: name to the fingerprint of the image that has been learned from; others may follow.
         ct: scales of CT channels by name.
         channels: those of the run, none where its images have no names; by default those that the cohort has now.
+        voxels: name to the fingerprint of the voxels of such an image, as far as it is known.
 
     Attributes:
-        images: see above, with those that were added.
+        images, voxels: see above, with those that were added.
         fingerprints: name to the fingerprint of what is known of each case.
         unreadable: name to a sentence, for cases whose files cannot be used now.
     """
@@ -69,6 +70,7 @@ class GrowingCases:
         images: Mapping[str, str] | None = None,
         ct: Mapping[str, CtScale] | None = None,
         channels: Sequence[str] | None = None,
+        voxels: Mapping[str, str] | None = None,
     ):
         self._cohort, self._names, self._settings, self._folder = cohort, tuple(names), settings, folder
         self._cases: dict[str, TrainingCase] = {}
@@ -80,7 +82,7 @@ class GrowingCases:
         self._failed: dict[str, tuple[tuple[FileMark, ...], float]] = {}
         self._ct = dict(ct or {})
         self._channels = tuple(cohort.channels if channels is None else channels)
-        self.images = dict(images or {})
+        self.images, self.voxels = dict(images or {}), dict(voxels or {})
         self.fingerprints: dict[str, str] = {}
         self.unreadable: dict[str, str] = {}
 
@@ -186,7 +188,7 @@ class GrowingCases:
     def _case(self, name: str, annotation: SparseAnnotation, classes: dict[int, int], watch: Watch) -> TrainingCase:
         # A channel that was added since is none of the run's.
         settings, image = self._settings, self._cohort.image_fingerprint(name, self._channels)
-        if self.images.setdefault(name, image) != image:
+        if not self._is_learned_from(name, image):
             raise _ImageChangedError(
                 _(
                     "The image of '{name}' has changed since the run began to learn from it, so it is not "
@@ -208,6 +210,14 @@ class GrowingCases:
             unknown_sets=self._unknown_sets,
             read=lambda _name: annotation,
         )[0]
+
+    def _is_learned_from(self, name: str, image: str) -> bool:
+        """Whether a case still has the image that was learned from first; one that was only saved again is the same."""
+        voxels = self._cohort.voxel_fingerprint(name, self._channels)
+        if name not in self.images:
+            self.images[name] = image
+            self.voxels |= {name: voxels} if voxels else {}
+        return self.images[name] == image or (bool(voxels) and self.voxels.get(name) == voxels)
 
     def _wanted(self) -> list[str]:
         return [case.name for case in self._cohort.cases if not self._names or case.name in self._names]

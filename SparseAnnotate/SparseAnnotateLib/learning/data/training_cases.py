@@ -15,6 +15,7 @@ from scipy.ndimage import distance_transform_edt
 from ...core import BadInputError, Cohort, SparseAnnotation, Watch
 from ...core.array_files import is_whole_array, mapped_array, save_array
 from ...core.case_names import file_stem
+from ...core.image_fingerprint import joined_fingerprint
 from ...core.images import read_facts, read_labels, read_percent
 from ...core.intensities import Intensities
 from ...core.messages import _
@@ -256,16 +257,20 @@ def normalised_image_path(
     which = channels_mark(channels) if len(channels) > 1 or len(cohort.channels) > 1 else ""
     ct = ct or {}
     kinds = f"{kind}-{_VERSION}{which}{scale_marks(ct)}"
-    cached = cohort.cache_folder / "normalised" / f"{cohort.image_fingerprint(name)}-{kinds}.npy"
+    marks = cohort.image_marks(name)
+    cached = cohort.cache_folder / "normalised" / f"{joined_fingerprint(list(marks.items()))}-{kinds}.npy"
     if not is_whole_array(cached):
         watch = watch or Watch()
         image, geometry = cohort.image(name)
+        cohort.keep_voxels(name, image, marks)
         keep_facts(facts_path(cohort, name), ImageFacts.of(image, geometry))
         # One after the other into one array, because of their memory.
         joint = np.empty((max(1, len(channels)), *geometry.standard_shape), dtype=np.float16)
         for place, channel in zip(joint, channels or ("",), strict=True):
             is_first = channel in ("", *cohort.channels[:1])
             own = image if is_first else cohort.channel_image(name, channel, geometry)
+            if not is_first:
+                cohort.keep_voxels(name, own, marks, channel)
             watch.check()
             place[:] = geometry.to_standard_order(_normalised(own, kind, name, channel, ct.get(channel), watch))
             watch.check()
@@ -433,7 +438,7 @@ def _filled(
         )
     labels = read_labels(path, annotation.geometry)
     confidence = read_percent(confidence_path, annotation.geometry)
-    origin = cohort.origin(name, annotation)
+    origin = cohort.origin(name, annotation, since=path)
     # Of structures that the cohort does not know the drawn slices say nothing.
     annotation = annotation.with_more_names(names_from_facts(read_facts(path)) or {})
     restored = labels.copy()

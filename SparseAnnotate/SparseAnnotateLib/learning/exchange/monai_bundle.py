@@ -12,7 +12,7 @@ from safetensors.torch import save
 
 from ... import __version__
 from ...core import BadInputError, Cohort
-from ...core.atomic_files import write_bytes
+from ...core.atomic_files import require_writable_place, write_bytes
 from ...core.messages import _
 from ...core.strict_json import read_json, to_plain, write_json
 from ...runs.cards import RunCard
@@ -61,6 +61,7 @@ def export_bundle(cohort: Cohort, run_name: str, folder: str | Path) -> Path:
         raise BadInputError(
             _("The run '{run}' has no 3D model, which a MONAI bundle needs. Train a run with one.").format(run=run_name)
         )
+    require_writable_place(folder)
     write_bytes(folder / _WEIGHTS, _all_weights(run.weights_path("3d"), card, model.plan))
     write_json(folder / "configs" / "inference.json", _inference(card, model.plan), checksum=False)
     write_json(folder / "configs" / "metadata.json", _metadata(card, model.plan), checksum=False)

@@ -7,11 +7,13 @@ import shutil
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from ...core.annotation import SparseAnnotation
+from ...core.atomic_files import require_writable_place
 from ...core.case_names import file_stem
 from ...core.channels import require_grid_of_channel
 from ...core.cohort import Cohort
@@ -19,6 +21,7 @@ from ...core.cohort_file import COHORT_FILE
 from ...core.decathlon import DATASET_FILE, is_left_by_macos
 from ...core.errors import BadInputError
 from ...core.geometry import VolumeGeometry
+from ...core.image_fingerprint import image_fingerprint
 from ...core.images import read_geometry, read_labels, write_image
 from ...core.known_slices import drawn_from_known, explains, with_ledger
 from ...core.ledger import Ledger
@@ -60,6 +63,7 @@ def export_nnunet_dataset(cohort: Cohort, folder: str | Path, names: Sequence[st
         )
     if (folder / DATASET_FILE).exists():
         raise BadInputError(_("'{folder}' already contains a dataset; choose another folder.").format(folder=folder))
+    require_writable_place(folder)
     require_channels(cohort, names, cohort.channels)
     values = sorted({value for name in names for value in _drawn(cohort, name).label_values()})
     labels_of = [cohort.labels.get(value, f"label {value}") for value in values]
@@ -145,6 +149,9 @@ def import_nnunet_dataset(
     images = {name: path for name, path in images.items() if not cases or name in cases}
     if (cohort_folder / COHORT_FILE).exists():
         Cohort.create(cohort_folder, cohort_folder.name)  # raises the error that there is one
+    state = Path(state_folder).expanduser().absolute() if state_folder else cohort_folder
+    for place in (cohort_folder, state):
+        require_writable_place(place)
     warnings = [] if cases else _labels_without_image(folder, dataset, images)
     ledgers: dict[str, Ledger | None] = {}
     for number, (name, path) in enumerate(images.items()):
@@ -153,7 +160,6 @@ def import_nnunet_dataset(
         warnings += found
         warnings += _missing_channels(dataset, name, path)
         ledgers[name] = annotation.ledger if annotation is not None else None
-    state = Path(state_folder).expanduser().absolute() if state_folder else cohort_folder
     if any((state / name).exists() for name in _MADE):
         raise BadInputError(
             _(
@@ -169,14 +175,19 @@ def import_nnunet_dataset(
             new_folders.append(cohort.cache_folder)
         for number, (name, path) in enumerate(images.items()):
             watch.step(0.5 + 0.5 * number / len(images), _("reading '{name}'").format(name=name))
+            image = image_fingerprint(path, cohort.marks_path(name))
             annotation, reference, _warnings = _case(folder, dataset, name, path, ledgers[name])
             cohort.add_case(name, path, reference=reference, further=_further(dataset, name, path))
             if annotation is not None:
-                cohort.save_annotation(name, annotation)
+                cohort.change_annotation(name, image, partial(_instead, annotation))
     except BaseException:
         _remove_cohort(cohort_folder, state, new_folders)
         raise
     return cohort, warnings
+
+
+def _instead(annotation: SparseAnnotation, _before: SparseAnnotation) -> SparseAnnotation:
+    return annotation
 
 
 def _further(dataset: NnunetDataset, name: str, image: Path) -> dict[str, Path]:

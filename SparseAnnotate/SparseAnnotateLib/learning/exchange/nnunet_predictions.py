@@ -11,6 +11,7 @@ import numpy as np
 from ...core.case_names import file_stem
 from ...core.cohort import Cohort
 from ...core.cohort_file import COHORT_FILE
+from ...core.cohort_voxels import ReplacedError
 from ...core.decathlon import DATASET_FILE
 from ...core.errors import BadInputError
 from ...core.images import read_labels, write_image
@@ -57,13 +58,15 @@ def import_nnunet_predictions(
     table, warnings = _values_by_name(cohort, dataset, occurring)
     for number, name in enumerate(found):
         watch.step(0.5 + 0.5 * number / len(found), _("reading '{name}'").format(name=name))
-        annotation = cohort.annotation(name)
+        image, annotation = cohort.image_fingerprint(name), cohort.annotation(name)
         labels = table[read_labels(paths[name], annotation.geometry)]
         annotation.restore_drawn(labels)
         labels = labels.astype(np.uint8) if labels.max() < 256 else labels
         # The origin names the present image: nnU-Net does not record which one it has used.
-        facts = cohort.origin(name, annotation, method="nnU-Net").facts()
-        write_image(cohort.prediction_path(run, name), labels, annotation.geometry, facts=facts)
+        origin = cohort.origin(name, annotation, method="nnU-Net")
+        if origin.image != image:
+            raise ReplacedError(name)
+        write_image(cohort.prediction_path(run, name), labels, annotation.geometry, facts=origin.facts())
     return found, warnings
 
 

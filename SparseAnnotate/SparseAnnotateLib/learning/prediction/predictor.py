@@ -74,7 +74,10 @@ class Predictor(RunModels):
 
     def has_learned_from(self, case: str) -> bool:
         """See `RunCard.has_learned_from`."""
-        return self.card.has_learned_from(case, lambda: list(self._cohort.image_marks(case).values()))
+        cohort = self._cohort
+        return self.card.has_learned_from(
+            case, lambda: list(cohort.image_marks(case).values()), lambda: list(cohort.voxel_marks(case).values())
+        )
 
     def image_facts(self, case: str, watch: Watch | None = None) -> ImageFacts:
         """What a case's image is like, to compare it with those that the run has learned from."""
@@ -127,6 +130,8 @@ class Predictor(RunModels):
         count as drawn on the case, if it is not what the cohort has.
         """
         path, geometry = self._cohort.prediction_path(self._run.name, case), self._cohort.geometry(case)
+        self._image(case, watch or Watch())  # keeps the fingerprint of the voxels, too, so that they are read once
+        self._cohort.voxel_fingerprint(case)  # for comparing the result when the image has been saved again
         # Recorded first, so that later changes, also during the prediction, are noticed.
         facts = self._cohort.origin(case, annotation, run=self._run.name).facts()
         found = self._predict(case, watch or Watch(), clean_up or CleanUp(), uncertainty, annotation)

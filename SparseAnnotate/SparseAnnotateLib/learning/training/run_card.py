@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from importlib import metadata
 
 from ... import __version__
@@ -46,6 +47,7 @@ def new_run_card(
         slices=slices,
         cases=tuple(plan.cases),
         image_marks=tuple(sorted({plan.images[name] for name in plan.cases if name in plan.images})),
+        voxel_marks=tuple(sorted({plan.voxels[name] for name in plan.cases if name in plan.voxels})),
         channels=plan.channels,
         ct=plan.ct,
         clear_surroundings=clear_surroundings,
@@ -56,6 +58,7 @@ def new_run_card(
         images=images,
         notes=(*plan.notes, *beyond.notes(names)) if beyond else plan.notes,
         versions=_versions(),
+        trained=datetime.now(UTC).isoformat(timespec="seconds"),
         corrected_dice=beyond.corrected(dice) if beyond and dice is not None else None,
         unsupported=dict(zip(plan.classes, beyond.shares()[1:], strict=True)) if beyond else {},
     )

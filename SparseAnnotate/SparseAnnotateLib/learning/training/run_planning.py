@@ -71,7 +71,12 @@ def plan_to_train(
     if settings is None and device is not None:
         settings = TrainingSettings(device=device)
     plan = replace(_first_plan(cohort, settings, cases, undrawn_cases, watch), is_live=is_live)
-    return replace(plan, images=_image_fingerprints(cohort, plan, watch), fills=_fill_fingerprints(cohort, plan, watch))
+    return replace(
+        plan,
+        images=_image_fingerprints(cohort, plan, watch),
+        fills=_fill_fingerprints(cohort, plan, watch),
+        voxels=_voxel_fingerprints(cohort, plan, watch),
+    )
 
 
 def _image_fingerprints(cohort: Cohort, plan: RunPlan, watch: Watch) -> dict[str, str]:
@@ -81,6 +86,23 @@ def _image_fingerprints(cohort: Cohort, plan: RunPlan, watch: Watch) -> dict[str
         # A channel that was added since is none of the run's.
         marks[name] = cohort.image_fingerprint(name, plan.channels)
     return marks
+
+
+def _voxel_fingerprints(cohort: Cohort, plan: RunPlan, watch: Watch) -> dict[str, str]:
+    """Of the images that are learned from, and of others only if they are known without reading the image."""
+    marks = {}
+    for name in (*plan.cases, *plan.undrawn_cases):
+        watch.step(0.0, _("checking the image of '{name}'").format(name=name))
+        marks[name] = cohort.voxel_fingerprint(name, plan.channels, read=name in plan.cases)
+    return {name: mark for name, mark in marks.items() if mark}
+
+
+def _is_image_of(plan: RunPlan, cohort: Cohort, name: str, now: str | None) -> bool:
+    """Whether a case's image is that of the plan; `now`: its fingerprint. One that was only saved again is."""
+    if now == plan.images[name]:
+        return True
+    known = plan.voxels.get(name)
+    return known is not None and cohort.voxel_fingerprint(name, plan.channels) == known
 
 
 def _fill_fingerprints(cohort: Cohort, plan: RunPlan, watch: Watch) -> dict[str, str]:
@@ -150,7 +172,7 @@ def _resumed_plan(
     fills = _fill_fingerprints(cohort, plan, watch) if plan.fills else {}
     _require_unchanged(
         run,
-        [name for name, mark in known_images.items() if images.get(name) != mark],
+        [name for name in known_images if not _is_image_of(plan, cohort, name, images.get(name))],
         _("The image file of {cases} has changed since the run '{run}' was started."),
         _("The image files of {cases} have changed since the run '{run}' was started."),
     )

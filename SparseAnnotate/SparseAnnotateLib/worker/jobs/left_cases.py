@@ -108,7 +108,7 @@ def is_up_to_date(cohort: Cohort, run: str, run_content: str, name: str, results
             return False
         if inputs and inputs == inputs_of(cohort, name):
             return True  # nothing need be read: with thousands of cases, that takes minutes
-        made, present = Origin.from_facts(read_facts(path)), cohort.origin(name)
+        made, present = Origin.from_facts(read_facts(path)), cohort.origin(name, since=path)
     except (OSError, BadInputError):
         return False  # the job says what is wrong with the case
     wanted = (present.annotation, present.image, run_content)

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NoReturn
 
-from ..core import BadInputError, SparseAnnotateError
-from ..core.messages import _, counted, joined
+from .errors import BadInputError, SparseAnnotateError
+from .messages import _, counted, joined
 
 NOT_LABELED = (
     _("{count} case was not labeled ({done} others were). {problems}"),
     _("{count} cases were not labeled ({done} others were). {problems}"),
+)
+NOT_RECOMMENDED = (
+    _("{count} case was left out; slices of the others ({done}) are recommended. {problems}"),
+    _("{count} cases were left out; slices of the others ({done}) are recommended. {problems}"),
 )
 
 
@@ -29,7 +33,7 @@ def report_failed(
     most: int = 3,
     separator: str = " ",
     shown: Sequence[Any] | None = None,
-) -> None:
+) -> NoReturn:
     """Raise the error of the only case, or one that names those that failed.
 
     Args:
