@@ -24,6 +24,8 @@ REQUEST_CANCELLED = -32800
 
 PROGRESS = "progress"
 CANCEL = "$/cancelRequest"
+ALIVE = "alive"
+"""What a client may send every few seconds; a server that has heard it ends when it hears nothing any more."""
 
 
 def request_line(identifier: int, method: str, params: Any) -> str:

@@ -9,6 +9,7 @@ import os
 import queue
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Callable, Collection
 from typing import IO, Any
@@ -19,7 +20,9 @@ from ..core.permissions import forbidden_files_named
 from . import jsonrpc
 
 CANCEL_ANSWER_SECONDS = 1.5
+SILENCE_SECONDS = 30.0
 _LAST_SECONDS = 20.0
+_LOOKS = 20
 
 
 class InvalidRequestError(BadInputError):
@@ -64,14 +67,24 @@ class RequestServer:
         self._waited_for: set[int] = set()
         self._open_lock = threading.Lock()
         self._quick: list[threading.Thread] = []
+        self._worker = threading.Thread(target=self._process_jobs, name="requests", daemon=True)
+        self._heard = threading.Event()
+        self._watcher: threading.Thread | None = None
 
     def serve(self) -> None:
-        """Answer until the request stream ends; then cancel the running request and let it save its checkpoint."""
-        worker = threading.Thread(target=self._process_jobs, name="requests", daemon=True)
-        worker.start()
+        """Answer until the request stream ends; then cancel the running request and let it save its checkpoint.
+
+        The process ends in the same way when a client that has said that it is alive says nothing for half a minute: a
+        connection that is cut off does not always end.
+        """
+        self._worker.start()
         for line in self._requests:
+            self._heard.set()
             if line.strip():
                 self._receive(line)
+        self._end()
+
+    def _end(self) -> None:
         if self._on_end is not None:
             self._on_end()
         with self._open_lock:
@@ -80,7 +93,18 @@ class RequestServer:
         self._jobs.put(None)
         for thread in self._quick:
             thread.join(_LAST_SECONDS)
-        worker.join(_LAST_SECONDS)
+        self._worker.join(_LAST_SECONDS)
+
+    def _await_silence(self) -> None:
+        # Counted in steps: time in which this process stood still is not silence.
+        looks = 0
+        while looks < _LOOKS:
+            time.sleep(SILENCE_SECONDS / _LOOKS)
+            looks = 0 if self._heard.is_set() else looks + 1
+            self._heard.clear()
+        print("Nothing was heard of the client for a while, so this process ends.", file=sys.stderr, flush=True)
+        self._end()
+        end_process()
 
     def _receive(self, line: bytes) -> None:
         try:
@@ -89,7 +113,11 @@ class RequestServer:
             self._send(jsonrpc.error_line(None, jsonrpc.PARSE_ERROR, f"Not a JSON-RPC message: {error}."))
             return
         method, identifier, params = message.get("method"), message.get("id"), message.get("params") or {}
-        if method == jsonrpc.CANCEL:
+        if method == jsonrpc.ALIVE:
+            if self._watcher is None:
+                self._watcher = threading.Thread(target=self._await_silence, name="silence", daemon=True)
+                self._watcher.start()
+        elif method == jsonrpc.CANCEL:
             self._cancel(params.get("id") if isinstance(params, dict) else None)
         elif not isinstance(method, str) or not isinstance(identifier, int):
             problem = "A request needs the name of a method and a whole number as its id."

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
 
-from ..core import CancelledError, Progress, SparseAnnotateError, WorkerError
+from ..core import BusyError, CancelledError, Progress, SparseAnnotateError, WorkerError
 from ..core.messages import _, joined
 from . import jsonrpc
 
@@ -173,5 +173,8 @@ class WorkerClient(Generic[AnyTransport]):
 
 
 def _error_from(error: dict[str, Any]) -> SparseAnnotateError:
-    message = jsonrpc.error_message(error)
-    return CancelledError(message) if error.get("code") == jsonrpc.REQUEST_CANCELLED else WorkerError(message)
+    message, data = jsonrpc.error_message(error), error.get("data")
+    if error.get("code") == jsonrpc.REQUEST_CANCELLED:
+        return CancelledError(message)
+    is_busy = isinstance(data, dict) and data.get("type") == BusyError.__name__
+    return BusyError(message) if is_busy else WorkerError(message)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,6 +19,7 @@ from .plain_images import is_plain, write_plain
 
 ELSEWHERE_FOLDER = "elsewhere"  # in the cache
 _ATTEMPTS = 3
+_PAUSE_SECONDS = 0.3
 _NOT_OF_RUNS = ("checkpoint.safetensors", ".lock")
 
 
@@ -98,6 +100,7 @@ class CohortFiles:
                 if mark:
                     marks[place] = self._memo(name, channel), mark
         known = [case for case in cohort.cases if is_whole or case.name in needed]
+        inputs: dict[str, dict[str, str]] = {}
         for case in known:
             paths = [*cohort.annotation_files(case.name), cohort.drawn_on_path(case.name)]
             if with_fills and case.name in needed:
@@ -105,19 +108,15 @@ class CohortFiles:
             if case.name in needed:
                 paths += [cohort.prediction_path(run, case.name) for run in predictions]
                 paths += [cohort.uncertainty_path(run, case.name, "confidence") for run in predictions]
-            self._add_existing(paths, files, absent, watch)
+            found = self._add_existing(paths, files, absent, watch, case.name if case.name in needed else "")
+            if found:
+                inputs[case.name] = found
         for run in runs:
             self._add_existing(self._files_of_run(run), files, absent, watch)
         absent += [path for path in outputs if path not in files]
         files[COHORT_FILE] = content_of(to_text(self._neutral_file(known, images), indent=2).encode("utf-8"))
         self.hashes.keep()
         own = [path for path in files if path.startswith("runs/") or path in marks]
-        inputs = {name: self.inputs(name, watch) for name in needed}
-        for name, of_case in inputs.items():
-            for path in cohort.annotation_files(name):
-                sent = files.get(self.in_state(path))
-                if (sent.sha if sent is not None else None) != of_case.get(str(path)):
-                    raise _keeps_changing(path)  # a result would be taken for that of what is drawn now
         before = {path: self.sha(path) for path in outputs}
         return CohortCopy(files, tuple(absent), tuple(own), marks, inputs, before, originals)
 
@@ -150,17 +149,26 @@ class CohortFiles:
         found = [*folder.glob("*"), *folder.glob("*/weights.safetensors"), *folder.glob("*/card.json")]
         return sorted(path for path in found if path.is_file() and path.name not in _NOT_OF_RUNS)
 
-    def _add_existing(self, paths: Iterable[Path], files: dict[str, Content], absent: list[str], watch: Watch) -> None:
-        """Add files that belong together, as they all are at one moment. Raises BadInputError when there is none."""
+    def _add_existing(
+        self, paths: Iterable[Path], files: dict[str, Content], absent: list[str], watch: Watch, case: str = ""
+    ) -> dict[str, str]:
+        """Add files that belong together, as they all are at one moment; returns the `inputs` of a case then.
+
+        Raises BadInputError when there is no such moment.
+        """
         paths = list(paths)
-        for _attempt in range(_ATTEMPTS):
+        for attempt in range(_ATTEMPTS):
+            if attempt:
+                time.sleep(_PAUSE_SECONDS)
             found = self._existing(paths, watch)
+            inputs = self.inputs(case, watch) if case else {}
             if self._existing(paths, watch) == found:
                 break
         else:
             raise _keeps_changing(paths[0])
         files.update({self.in_state(path): content for path, content in found.items()})
         absent += [self.in_state(path) for path in paths if path not in found]
+        return inputs
 
     def _existing(self, paths: Iterable[Path], watch: Watch) -> dict[Path, Content]:
         return {path: self.hashes.content(path, watch) for path in paths if path.is_file()}

@@ -23,6 +23,7 @@ class RunThere:
         arriving: as `files`, of those that were being put in place; they may be here or not.
         choice, inputs: fingerprints of what was chosen for the training, and of what it was made from.
         cancel_wanted: it was cancelled, and the host has not been told yet.
+        is_live: it learns while slices are drawn, and is no job there.
     """
 
     host: str
@@ -33,6 +34,7 @@ class RunThere:
     choice: str = ""
     inputs: str = ""
     cancel_wanted: bool = False
+    is_live: bool = False
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import Any
 
-from ..client import Call, SubprocessTransport, WorkerClient
+from ..client import Call, SubprocessTransport, WorkerClient, jsonrpc
 from ..core import CancelledError, Progress, SparseAnnotateError, Watch, WorkerError
 from ..core.messages import _
 from .ssh import Ssh
@@ -23,7 +23,7 @@ _CANCEL_LOOK_SECONDS = 0.1
 _FIRST_ANSWER_SECONDS = 45.0
 _FROM_SCHEDULER = re.compile(r"(srun|salloc|sbatch|qsub|qrsh|bsub): ")
 _ALIVE_SECONDS = 5.0
-_ALIVE = '{"jsonrpc": "2.0", "method": "alive"}\n'
+_ALIVE = jsonrpc.notification_line(jsonrpc.ALIVE, {})
 
 
 class HostConnection:
@@ -35,7 +35,7 @@ class HostConnection:
         first: sent to the process before the first request.
         cancels: the process knows how to cancel a request; one on a host that does not is ended, and one
             that is only starting when no other request waits for it.
-        is_prompt: the process starts at once (it waits in no queue), and ends when it hears nothing for a while.
+        is_prompt: the process starts at once: it waits in no queue.
         may_wait: it may wait in a queue before it starts. What the scheduler writes then is reported, such as 'srun:
             job 7 queued and waiting for resources'.
 
@@ -155,7 +155,8 @@ class HostConnection:
         self._lines.clear()
         self._has_answered = False
         self._starts += 1
-        return _LockedTransport(list(self._command()), self._lock, self._keep_line, self._first, self._is_prompt)
+        # What is on a host ends when it hears nothing for a while: a connection that is cut off may stay open there.
+        return _LockedTransport(list(self._command()), self._lock, self._keep_line, self._first, bool(self._host))
 
     def _does_not_start(self) -> ConnectionLostError:
         return ConnectionLostError(

@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from ..core import CancelledError, Cohort, RunError, SparseAnnotateError, Watch
+from ..core import BadInputError, CancelledError, Cohort, RunError, SparseAnnotateError, Watch
 from ..core.cohort_file import COHORT_FILE
 from ..core.errors import BusyError
 from ..core.file_stamp import FileStamp, stamp_of
@@ -18,19 +18,20 @@ from ..core.strict_json import to_plain
 from ..runs.live_settings import not_learned_yet
 from ..runs.plan import require_cases
 from ..runs.run_folder import RunFolder
-from .cohort_copy import CohortFiles
-from .cohort_record import RunThere
+from .cohort_copy import CohortCopy, CohortFiles
+from .cohort_record import RunThere, read_record
 from .host_files import HostFiles
 from .requests_there import HostSession, TextHere, on_host, opened, send_copy
-from .run_on_host import RunOnHost
-from .ssh_errors import ConnectionLostError
+from .run_on_host import LEFT_THERE, RunOnHost
+from .ssh_errors import ConnectionLostError, ssh_problem
 from .where import Needs, needs_of, require_images
 
 _LOOK_SECONDS = 0.5
+_SHARE_OF_TIME = 0.05  # for looking, where a cohort has many files or they are far away
 _TRY_AGAIN_SECONDS = 5.0
 _BACK_SECONDS = 30.0
+_SHORT_COPY_SECONDS = 1.0
 _WAITS = (2.0, 4.0, 8.0, 16.0, 30.0)
-_LEFT_THERE = ("labels",)  # arrays of what is learned from, while it is
 
 
 class LearningThere:
@@ -51,12 +52,14 @@ class LearningThere:
         self._returning = HostFiles(session.host)  # what is large must not delay an answer
         self._run = RunOnHost(session, opened(params), str(params.get("run", "")), self._returning)
         self._sending, self._asking = threading.Lock(), threading.Lock()
-        self._has_ended, self._is_connected = threading.Event(), threading.Event()
+        self._has_ended, self._can_be_asked = threading.Event(), threading.Event()
+        self._is_lost = self._is_waiting = False
+        self._copying = Watch()
         self._further: set[str] = set()
         self._there: frozenset[str] = frozenset()
-        self._images: dict[str, Path] = {}
+        self._here: TextHere | None = None
         self._sent: frozenset[FileStamp] = frozenset()
-        self._problem = ""
+        self._not_sent = self._not_brought_back = ""
 
     @property
     def path(self) -> Path:
@@ -71,17 +74,24 @@ class LearningThere:
         cases = self._cases(cohort)
         require_images("train", self._params, cohort, cases, watch.quiet())
         self._session.identity(self._run.files, cases)
-        self._run.require_ours(watch)
+        if self._run.require_ours(watch) and not self._run.known.is_live:
+            raise RunError(
+                _(
+                    "The run '{run}' is being trained, or was trained, on the host '{host}' as a job. Choose another "
+                    "name to learn while you draw."
+                ).format(run=self._run.name, host=self._run.host)
+            )
         failures = 0
         try:
             while True:
                 try:
                     return self._learned(watch)
                 except (ConnectionLostError, BusyError) as error:
-                    may_return = error.may_return if isinstance(error, ConnectionLostError) else failures > 0
+                    # A process there that was cut off from here ends within a minute.
+                    may_return = failures > 0 if isinstance(error, BusyError) else error.may_return
                     if watch.is_cancelled or not may_return:
                         raise self._kept_there(error) from error
-                    self._wait_to_reconnect(failures, watch)
+                    self._wait_to_reconnect(error, failures, watch)
                     failures += 1
         finally:
             self._returning.close()
@@ -89,52 +99,59 @@ class LearningThere:
     def slice(self, params: Mapping[str, Any], watch: Watch) -> dict[str, Any]:
         """What the model finds on a slice now; see the request `slice`. Also while it is learning.
 
-        Raises RunError while it cannot be asked, BadInputError, ConnectionLostError.
+        Raises RunError while it cannot be asked, BadInputError, ConnectionLostError, CancelledError.
         """
         cohort = opened(params)
         needs = needs_of("slice", params, cohort)
-        if not self._is_connected.is_set():
+        if self._is_waiting:
+            raise RunError(
+                _("The host '{host}' cannot be reached now, so the run '{run}' cannot label a slice.").format(
+                    host=self._run.host, run=self._run.name
+                )
+            )
+        here = self._here
+        if here is None or not self._can_be_asked.is_set():
             raise not_learned_yet(self._run.name)
-        self._send_what_is_new(needs.cases[0])
-        area = self._session.files.path(self._run.area)
-        told = TextHere(area, cohort.state_folder, self._images)
+        self._send_for(needs.cases[0], watch)
         with self._asking:
             try:
-                there = {**params, "cohort": area, "state": None}
+                there = {**params, "cohort": self._session.files.path(self._run.area), "state": None}
                 result = self._session.worker(watch).call("slice", there, watch)
             except SparseAnnotateError as error:
-                raise on_host(self._session.host, error, told.text) from error
+                raise on_host(self._session.host, error, here.text) from error
             found = self._session.files.contents(self._run.area, sorted(needs.outputs))
             places = {name: cohort.state_folder / name for name in found}
             self._session.files.fetch(self._run.area, found, places, self._run.files.parts / "slices", watch)
-        answer: dict[str, Any] = told.value(result)
+        answer: dict[str, Any] = here.value(result)
         return answer
 
     # --- learning -------------------------------------------------------------------------------------------------
 
     def _learned(self, watch: Watch) -> dict[str, Any]:
-        area = self._session.files.path(self._run.area)
+        # Anew: the cohort may have changed while the connection was broken.
+        self._run = RunOnHost(self._session, opened(self._params), self._run.name, self._returning)
         with self._run.held(watch):
             with self._sending:
                 self._begin(watch)
-            told = TextHere(area, self._run.cohort.state_folder, self._images)
-            there = {**self._params, "cohort": area, "state": None, "live": True}
+            there = {**self._params, "cohort": self._session.files.path(self._run.area), "state": None, "live": True}
             problem: SparseAnnotateError | None = None
-            with self._handing_on(watch):
+            with self._handing_on():
                 try:
                     self._session.worker(watch).call("train", there, _NamingWatch(watch, self._told))
                 except SparseAnnotateError as error:
                     problem = error
                     # It may be in its last step, which stores the run.
                     self._session.await_worker()
-            if isinstance(problem, ConnectionLostError):
+            if self._is_lost and not isinstance(problem, ConnectionLostError):
+                problem = ssh_problem(self._run.host, (), was_connected=True)
+            if isinstance(problem, (ConnectionLostError, BusyError)):
                 raise problem
             with self._run.saying_what_is_kept():
-                self._run.bring_back(Watch(), everything=True, is_ended=True, without=_LEFT_THERE)
+                self._run.bring_back(Watch(), everything=True, is_ended=True, without=LEFT_THERE)
                 self._run.note_brought_back()
         run = self._run.folder
         if problem is not None and not (isinstance(problem, CancelledError) and run.is_finished):
-            raise on_host(self._session.host, problem, told.text) from problem
+            raise on_host(self._session.host, problem, self._text_here) from problem
         return {"run": run.name, **to_plain(run.card())}
 
     def _begin(self, watch: Watch) -> None:
@@ -144,77 +161,123 @@ class LearningThere:
             return not known.files
 
         sent, needs = self._mark(self._run.cohort), self._needs(self._run.cohort)
-        copy = self._run.begin(needs, watch, is_same)
-        self._sent, self._there, self._images = sent, frozenset(needs.cases), copy.images
+        copy = self._run.begin(needs, watch, is_same, is_live=True)
+        self._note_sent(sent, needs, copy)
 
     @contextmanager
-    def _handing_on(self, watch: Watch) -> Iterator[None]:
+    def _handing_on(self) -> Iterator[None]:
         """Copy what is drawn, and the run, while it learns."""
         self._has_ended.clear()
+        self._copying, self._is_lost, self._is_waiting = Watch(), False, False
         threads = [threading.Thread(target=work, daemon=True) for work in (self._hand_on, self._bring_back)]
         for thread in threads:
             thread.start()
-        self._is_connected.set()
         try:
             yield
         finally:
-            self._is_connected.clear()
+            self._can_be_asked.clear()
             self._has_ended.set()
+            # What is being copied is continued the next time.
+            self._copying.cancel()
             for thread in threads:
                 thread.join()
 
     def _hand_on(self) -> None:
         seconds = _LOOK_SECONDS
         while not self._has_ended.wait(seconds):
-            seconds = _LOOK_SECONDS
+            began = time.monotonic()
             try:
-                self._send_what_is_new()
-                self._problem = ""
+                with self._sending:
+                    self._not_sent = self._send_what_is_new(self._copying)
+                seconds = max(_LOOK_SECONDS, (time.monotonic() - began) / _SHARE_OF_TIME)
+            except CancelledError:
+                return
             except ConnectionLostError:
-                return  # the request for the training ends, too
+                # Nothing that is drawn would arrive any more: begin again, with the training.
+                self._is_lost = True
+                self._session.worker(Watch()).kill()
+                return
             except SparseAnnotateError as error:
-                self._problem, seconds = error.message, _TRY_AGAIN_SECONDS
+                self._not_sent, seconds = error.message, _TRY_AGAIN_SECONDS
 
     def _bring_back(self) -> None:
         while not self._has_ended.wait(_BACK_SECONDS):
             try:
-                self._run.bring_back(Watch(), everything=True, without=_LEFT_THERE)
-            except ConnectionLostError:
+                self._run.bring_back(self._copying, everything=True, without=LEFT_THERE)
+                self._not_brought_back = ""
+            except (CancelledError, ConnectionLostError):
                 continue  # it is brought back in the end
             except SparseAnnotateError as error:
-                self._problem = error.message
+                self._not_brought_back = error.message
 
-    def _send_what_is_new(self, case: str = "") -> None:
-        """Copy what has changed here, and a further case that is asked for."""
-        if case and case not in self._there:
-            self._further.add(case)
-        elif case and self._sending.locked():
-            return  # it is being copied
-        with self._sending:
-            cohort = opened(self._params)
-            mark = self._mark(cohort)
-            if mark == self._sent and self._further <= self._there:
-                return
-            needs = self._needs(cohort)
-            copy = send_copy(self._session, CohortFiles(cohort), self._run.area, needs, Watch())
-            self._sent, self._there, self._images = mark, frozenset(needs.cases), copy.images
+    def _send_for(self, case: str, watch: Watch) -> None:
+        """Copy what has changed here before a slice of a case is labeled; also a case that is not there yet."""
+        is_further = case not in self._there
+        # What is large is not waited for, unless it is this case.
+        if not self._sending.acquire(timeout=-1 if is_further else _SHORT_COPY_SECONDS):
+            return
+        try:
+            self._further |= {case} if is_further else set()
+            problem = self._send_what_is_new(watch)
+            if is_further and case not in self._there:
+                raise BadInputError(problem)
+        finally:
+            self._further &= self._there
+            self._sending.release()
+
+    def _send_what_is_new(self, watch: Watch) -> str:
+        """Copy what has changed here; returns what is wrong with cases that cannot be copied."""
+        cohort = opened(self._params)
+        mark = self._mark(cohort)
+        if mark == self._sent and self._further <= self._there:
+            return self._not_sent
+        problem = ""
+        needs = self._needs(cohort)
+        try:
+            copy = self._copied(cohort, needs, watch)
+        except BadInputError as error:
+            # The others are learned from, as without a host.
+            problem, needs = error.message, self._usable(cohort, needs, watch)
+            copy = self._copied(cohort, needs, watch)
+        self._note_sent(mark, needs, copy)
+        return problem
+
+    def _copied(self, cohort: Cohort, needs: Needs, watch: Watch) -> CohortCopy:
+        return send_copy(self._session, CohortFiles(cohort), self._run.area, needs, watch)
+
+    def _usable(self, cohort: Cohort, needs: Needs, watch: Watch) -> Needs:
+        """Without the cases whose files cannot be read. Raises BadInputError when none can."""
+        usable = []
+        for name in needs.cases:
+            with suppress(BadInputError):
+                CohortFiles(cohort).copy([name], False, (), (), (), watch.quiet(), is_whole=False)
+                usable.append(name)
+        require_cases(usable, cohort.name)
+        return Needs(tuple(usable), is_whole=False)
+
+    def _note_sent(self, mark: frozenset[FileStamp], needs: Needs, copy: CohortCopy) -> None:
+        self._sent, self._there = mark, frozenset(needs.cases)
+        self._here = TextHere(self._session.files.path(self._run.area), self._run.cohort.state_folder, copy.images)
 
     def _needs(self, cohort: Cohort) -> Needs:
         return Needs(self._cases(cohort), is_whole=False)
 
     def _cases(self, cohort: Cohort) -> tuple[str, ...]:
-        """The cases that it learns from now, and those that were asked for."""
+        """The cases that it learns from now, and those that were asked for, as far as the cohort has them."""
         given = tuple(map(str, self._params.get("cases") or ()))
-        known = {case.name for case in cohort.cases}
-        names = [*(given or cohort.annotated_cases()), *((self._there | self._further) & known)]
+        if given and not self._there:
+            cohort.select(given)  # at first, each of them must be there
+        names = [*(given or cohort.annotated_cases()), *sorted(self._there | self._further)]
+        names = [name for name in names if cohort.has_case(name)]
         require_cases(names, cohort.name)
         return tuple(case.name for case in cohort.select(names))
 
     def _mark(self, cohort: Cohort) -> frozenset[FileStamp]:
         """What tells whether a file has changed that it learns from, or may learn from when a slice is drawn."""
-        names = [*(self._params.get("cases") or (case.name for case in cohort.cases)), *self._further]
-        paths = [cohort.state_folder / COHORT_FILE]
-        for name in names:
+        given = tuple(map(str, self._params.get("cases") or ()))
+        names = [*(given or (case.name for case in cohort.cases)), *self._further]
+        paths = [cohort.folder / COHORT_FILE]
+        for name in filter(cohort.has_case, names):
             paths += [*cohort.annotation_files(name), cohort.drawn_on_path(name), *cohort.channel_paths(name).values()]
         found = set()
         for path in paths:
@@ -224,14 +287,21 @@ class LearningThere:
 
     # --- what it says ---------------------------------------------------------------------------------------------
 
-    def _told(self, text: str) -> str:
-        problem = f"({self._problem})" if self._problem else ""
-        told = _("on '{host}': {progress}").format(host=self._run.host, progress=text)
-        return joined(" ", [told, problem]) if problem else told
+    def _text_here(self, text: str) -> str:
+        return self._here.text(text) if self._here is not None else text
 
-    def _wait_to_reconnect(self, failures: int, watch: Watch) -> None:
+    def _told(self, text: str) -> str:
+        self._can_be_asked.set()
+        told = _("on '{host}': {progress}").format(host=self._run.host, progress=self._text_here(text))
+        problems = [f"({problem})" for problem in (self._not_sent, self._not_brought_back) if problem]
+        return joined(" ", [told, *problems]) if problems else told
+
+    def _wait_to_reconnect(self, error: SparseAnnotateError, failures: int, watch: Watch) -> None:
+        self._is_waiting = True
         seconds = _WAITS[min(failures, len(_WAITS) - 1)]
         message = _("'{host}' cannot be reached; what was learned is kept there. Trying again in {seconds:.0f} s.")
+        if isinstance(error, BusyError):
+            message = _("The run is still in use on '{host}'. Trying again in {seconds:.0f} s.")
         until = time.monotonic() + seconds
         with suppress(CancelledError):
             watch.step(0.0, message.format(host=self._run.host, seconds=seconds))
@@ -241,12 +311,12 @@ class LearningThere:
             raise CancelledError(self._kept_sentence())
 
     def _kept_there(self, error: SparseAnnotateError) -> SparseAnnotateError:
-        return RunError(joined(" ", [error.message, self._kept_sentence()]))
+        return RunError(joined(" ", [self._text_here(error.message), self._kept_sentence()]))
 
     def _kept_sentence(self) -> str:
         return _(
-            "What the run '{run}' has learned is kept on the host '{host}'. Learn under the same name again to "
-            "continue it."
+            "What the run '{run}' has learned is kept on the host '{host}'. Start learning again, under the same name, "
+            "to continue it."
         ).format(run=self._run.name, host=self._run.host)
 
 
@@ -277,5 +347,9 @@ def learns_while_drawing(params: Mapping[str, Any]) -> bool:
     """
     if params.get("live"):
         return True
-    run = RunFolder(opened(params).run_folder(str(params.get("run", ""))))
-    return run.is_started and run.plan().is_live
+    cohort, name = opened(params), str(params.get("run", ""))
+    record = read_record(cohort.state_folder)
+    known = record.runs.get(name) if record is not None else None
+    run = RunFolder(cohort.run_folder(name))
+    is_left_there = known is not None and known.is_live and not known.is_brought_back
+    return is_left_there or (run.is_started and run.plan().is_live)

@@ -336,15 +336,21 @@ class Keeper:
         with open(os.path.join(self.path(area), "brought-back"), "w"):
             return
 
-    def empty(self, area, names, report):
-        """Remove files and folders of an area, for a training that begins anew."""
+    def empty(self, area, names, report, unless_used=()):
+        """Remove files and folders of an area, for a training that begins; returns the folders that a process uses.
+
+        When there are any among the names, or those in `unless_used`, nothing is removed.
+        """
+        in_use = [name for name in [*names, *unless_used] if is_in_use(self.path(area + "/" + name))]
+        if in_use:
+            return in_use
         for name in names:
             path = self.path(area + "/" + name)
             shutil.rmtree(path, ignore_errors=True)
             quietly(os.unlink, path)
             if os.path.lexists(path):
                 raise Problem(f"'{path}' cannot be removed.")
-        return
+        return []
 
     def pass_through(self, area, names, report):
         """Remove files and folders of an area and what has arrived for it; also when this connection ends."""
@@ -485,6 +491,22 @@ def write_text(path, text):
     with open(beside, "w") as file:
         file.write(text)
     os.replace(beside, path)
+
+
+def is_in_use(folder):
+    """Whether a process holds a folder; see `core.folder_lock`."""
+    try:
+        import fcntl
+
+        file = open(os.path.join(folder, ".lock"), "r+b")
+    except (ImportError, OSError):
+        return False
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            return error.errno in (errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES)
+    return False
 
 
 def make_folder(path):

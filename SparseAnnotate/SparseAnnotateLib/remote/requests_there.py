@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..core import BadInputError, CancelledError, Cohort, Plane, SparseAnnotateError, Watch, WorkerError
+from ..core import BadInputError, BusyError, CancelledError, Cohort, Plane, SparseAnnotateError, Watch, WorkerError
 from ..core.failed_cases import NOT_RECOMMENDED, report_failed
 from ..core.ledger import LedgerEntry
 from ..core.messages import _, counted, listed
@@ -137,7 +137,9 @@ def on_host(host: Host, error: SparseAnnotateError, told: Callable[[str], str] =
         return error
     if host.name not in message:
         message = _("On '{host}': {problem}").format(host=host.name, problem=message)
-    return error if message == error.message else WorkerError(message)
+    if message == error.message:
+        return error
+    return BusyError(message) if isinstance(error, BusyError) else WorkerError(message)
 
 
 def answer_there(session: HostSession, method: str, params: Any, watch: Watch) -> Any:
@@ -213,9 +215,12 @@ def send_copy(
     )
     contents = {**copy.files, **(further or {})}
     own = [*copy.own, *(further or {})]
-    session.files.send(area, contents, copy.absent, own, watch)
     if copy.marks:
+        # Before anything there can find these images as those of a case.
+        images = {name: contents[name] for name in copy.marks}
+        session.files.send(area, images, (), own, watch)
         session.files.ask("mark", area=area, marks=copy.marks)
+    session.files.send(area, contents, copy.absent, own, watch)
     return copy
 
 

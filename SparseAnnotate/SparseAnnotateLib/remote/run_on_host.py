@@ -24,6 +24,9 @@ from .where import Needs
 _TOKEN = "token"
 _LARGE_BYTES = 1 << 20
 
+LEFT_THERE = ("labels",)
+"""Folders of a run with arrays of what is learned from, while it is."""
+
 
 class RunOnHost:
     """One run of a cohort on the host of a session, in an area of its own there.
@@ -120,42 +123,72 @@ class RunOnHost:
         is_same: Callable[[RunThere], bool],
         choice: str = "",
         inputs: str = "",
+        is_live: bool = False,
     ) -> CohortCopy:
         """Copy what a training needs to the host, where the run is held, and remember that it is trained there.
 
         Args:
             is_same: whether a run that is there, but not here, is the one to be trained; otherwise it begins anew.
-            choice, inputs: see `RunThere`.
+            choice, inputs, is_live: see `RunThere`.
 
-        Raises what copying raises; then nothing else is remembered than before.
+        Raises RunError when the run was continued both here and there; BusyError when a process there still uses it;
+        and what copying raises: the run can be begun again then.
         """
-        before = known = self.remembered
-        if known is not None and (known.host != self.host or known.is_brought_back):
+        known = self.remembered
+        if known is not None and known.is_brought_back and not (is_live and known.is_live):
+            known = None  # another training; what learns while slices are drawn is continued
+        if known is not None and known.host != self.host:
             known = None
         if known is not None and not self.folder.path.is_dir() and not is_same(known):
             known = None  # the run was deleted here
+        folder = self.files.in_state(self.folder.path)
         run_files = self.files.run_files(self.name, watch)
-        sent = {name: content.sha for name, content in run_files.items()}
-        is_there = known is not None and sent == known.files
+        here = {name: content.sha for name, content in run_files.items()}
+        came = known.files if known is not None else {}
+        is_newer_here = any(here.get(name) != sha for name, sha in came.items()) or (bool(here) and not came)
+        there = self._shas_there() if known is not None else {}
+        if is_newer_here and any(sha not in (came.get(name), here.get(name)) for name, sha in there.items()):
+            raise RunError(
+                _(
+                    "The run '{run}' was continued both on this computer and on the host '{host}', each without the "
+                    "other. Choose another name, or remove what is there: 'sparse-annotate host clean {host} --all'."
+                ).format(run=self.name, host=self.host)
+            )
+        token = known.token if known is not None else new_token()
+        self._empty(["brought-back"] if known is not None else [folder, "jobs", "brought-back"])
+        if known is None:
+            # Before it is there: a token there that is not known here would be that of another copy of the cohort.
+            self.remember(lambda _known: RunThere(self.host, token, is_live=is_live))
+        # Where the run is there already, it may be newer.
+        further = {**(run_files if is_newer_here or not there else {}), _TOKEN: content_of(token.encode())}
+        copy = send_copy(self._session, self.files, self.area, needs, watch, further)
         started = RunThere(
             self.host,
-            known.token if known is not None else new_token(),
-            sent,
+            token,
+            here,
             choice=choice or (known.choice if known is not None else ""),
             inputs=inputs,
+            is_live=is_live,
         )
-        # Where it is there already, it may be newer.
-        further = {**({} if is_there else run_files), _TOKEN: content_of(started.token.encode())}
-        # First, so that the token there is always known here.
         self.remember(lambda _known: started)
-        try:
-            if known is None:
-                left = [self.files.in_state(self.folder.path), "jobs", "brought-back"]
-                self._session.files.ask("empty", area=self.area, names=left)
-            return send_copy(self._session, self.files, self.area, needs, watch, further)
-        except BaseException:
-            self.remember(lambda _known: before)
-            raise
+        return copy
+
+    def _shas_there(self) -> dict[str, str]:
+        """The sha256 of the run's files there that come back, by path."""
+        folder = self.files.in_state(self.folder.path)
+        found = self._session.files.contents(self.area, [folder], [f"{folder}/{name}" for name in LEFT_THERE])
+        return {name: sha for name, (_size, sha) in found.items()}
+
+    def _empty(self, names: Sequence[str]) -> None:
+        """Remove files there. Raises BusyError when a process there uses the run."""
+        used = [self.files.in_state(self.folder.path)]
+        if self._session.files.ask("empty", area=self.area, names=list(names), unless_used=used):
+            raise BusyError(
+                _(
+                    "A process on the host '{host}' still trains the run '{run}'. Try again when it has ended: after a "
+                    "broken connection, within a minute."
+                ).format(host=self.host, run=self.name)
+            )
 
     def note_brought_back(self) -> None:
         """Remember, here and there, that the run is here."""
@@ -168,7 +201,7 @@ class RunOnHost:
     def bring_back(self, watch: Watch, everything: bool, is_ended: bool = False, without: Sequence[str] = ()) -> bool:
         """Bring new files of the run here; without `everything` only small ones. True when all have come.
 
-        `without`: folders of the run that stay there.
+        `without`: folders of the run that stay there, such as LEFT_THERE.
 
         Raises RunError when the run has been changed here, too; WorkerError when a file of a training that `is_ended`
         changes there meanwhile.

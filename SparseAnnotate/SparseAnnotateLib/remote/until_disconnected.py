@@ -6,12 +6,15 @@ Slurm's queue when nobody waits for it any more, and take a GPU then.
 
 import os
 import queue
+import select
 import signal
 import subprocess
 import sys
 import threading
 
 LAST_SECONDS = (5.0, 10.0)  # to end by itself, and when asked to
+SILENCE_SECONDS, LOOKS = 30.0, 20
+ALIVE = b'"alive"'  # in what the other computer sends every few seconds
 
 
 def main(words: list[str]) -> int:
@@ -31,14 +34,22 @@ def main(words: list[str]) -> int:
 
 
 def _read(process: "subprocess.Popen[bytes]", waiting: "queue.SimpleQueue[bytes]") -> None:
-    """Read stdin also while the program does not: its end is the end of the connection, and of the program."""
-    content = b" "
-    while content:
+    """Read stdin also while the program does not: its end is the end of the connection, and of the program.
+
+    So is silence: a connection that is cut off may stay open here.
+    """
+    content, is_watched, looks = b" ", False, 0
+    while content and looks < LOOKS:
         try:
+            if not select.select([0], [], [], SILENCE_SECONDS / LOOKS)[0]:
+                looks += is_watched
+                continue
             content = os.read(0, 1 << 16)
         except OSError:
             content = b""
+        looks, is_watched = 0, is_watched or ALIVE in content
         waiting.put(content)
+    waiting.put(b"")
     for seconds, end in zip(LAST_SECONDS, (process.terminate, process.kill), strict=True):
         try:
             process.wait(seconds)

@@ -14,15 +14,20 @@ import pytest
 
 from small_volumes import ball, noisy_image
 from SparseAnnotateLib.core import Cohort, Plane, SparseAnnotateError, SparseAnnotation, VolumeGeometry, Watch
+from SparseAnnotateLib.core.cohort_file import CohortFile
 from SparseAnnotateLib.core.corrections import Stroke
-from SparseAnnotateLib.core.errors import BadInputError, CancelledError
+from SparseAnnotateLib.core.errors import BadInputError, BusyError, CancelledError, RunError
+from SparseAnnotateLib.core.folder_lock import FolderLock
 from SparseAnnotateLib.core.images import read_slice
 from SparseAnnotateLib.core.progress import STEP
-from SparseAnnotateLib.remote import cohort_copy, learning_there, requests_there
+from SparseAnnotateLib.core.strict_json import read_json, write_json
+from SparseAnnotateLib.remote import learning_there, requests_there, run_on_host
 from SparseAnnotateLib.remote.cohort_copy import CohortFiles
 from SparseAnnotateLib.remote.hosts import keep_host
+from SparseAnnotateLib.remote.learning_there import learns_while_drawing
 from SparseAnnotateLib.remote.relay import Relay
-from SparseAnnotateLib.remote.run_on_host import runs_there
+from SparseAnnotateLib.remote.run_on_host import RunOnHost, runs_there
+from SparseAnnotateLib.remote.where import Needs
 from SparseAnnotateLib.runs.drawing_record import DrawingRecord
 from SparseAnnotateLib.runs.run_folder import RunFolder
 from SparseAnnotateLib.worker.server import _ANSWERED_IMMEDIATELY
@@ -156,30 +161,126 @@ def test_a_connection_that_breaks_is_made_again_and_nothing_learned_is_lost(serv
     try:
         with learning(relay, request(cohort, cases=["a"])) as one:
             one.until(lambda: one.steps >= 20)
+            # The network: the worker there ends by itself, after it has stored the run.
             server.write_config(Port="1")
-            server.kill_sessions()
+            server.kill_sessions("sshd")
             one.until(lambda: "'gpu' cannot be reached; what was learned is kept there" in one.messages[-1])
+            with pytest.raises(RunError, match="The host 'gpu' cannot be reached now"):
+                relay.answer("slice", asked(cohort, 9), Watch())
             # It is drawn on while the connection is gone.
             cohort.save_annotation("a", drawn(8, 10))
             one.steps = 0
             server.write_config()
             one.until(lambda: "learning from 2 drawn slices" in one.messages[-1])
+            assert one.steps > 20
+            # Only the program that keeps the files there.
+            server.kill_sessions("sys.stdin.buffer.read(")
+            cohort.save_annotation("a", drawn(8, 10, 6))
+            one.until(lambda: "learning from 3 drawn slices" in one.messages[-1])
         assert one.error is None
-        assert one.result["slices"] == 2
-        assert one.result["models"][0]["iterations"] >= 1
+        assert one.result["slices"] == 3
+        before = one.result["models"][0]["iterations"]
+        assert before > 20
         assert runs_there(cohort.state_folder) == {}
         # Stopped while the host cannot be reached.
         with learning(relay, request(cohort, cases=["a"])) as one:
-            one.until(lambda: one.steps > 0)
+            one.until(lambda: one.steps > before)
             server.write_config(Port="1")
-            server.kill_sessions()
+            server.kill_sessions("sshd")
             one.until(lambda: "cannot be reached" in one.messages[-1])
         assert isinstance(one.error, CancelledError)
         assert "What the run 'live 1' has learned is kept on the host 'gpu'" in one.error.message
         assert runs_there(cohort.state_folder) == {"live 1": "gpu"}
+        # Continued here meanwhile, and not there: neither is lost without a word.
+        (cohort.run_folder("live 1") / "metrics.jsonl").write_text("here\n")
+        server.write_config()
+        with learning(relay, request(cohort, cases=["a"])) as one:
+            one._thread.join(LONG)
+        assert "was continued both on this computer and on the host 'gpu'" in one.error.message
+        assert (cohort.run_folder("live 1") / "metrics.jsonl").read_text() == "here\n"
     finally:
         server.write_config()
         relay.close()
+
+
+@needs_ssh_server
+def test_a_case_that_cannot_be_used_does_not_keep_the_others_from_being_learned_from(relay, shared_host, cohort):
+    cohort.save_annotation("b", drawn(5))
+    with learning(relay, request(cohort, cases=["a"])) as one:
+        one.until(lambda: one.steps >= 2)
+        image = cohort.image_path("b")
+        whole = image.read_bytes()
+        image.write_bytes(b"NRRD0004\ntype: nothing\n\n")
+        with pytest.raises(SparseAnnotateError, match="b"):
+            relay.answer("slice", asked(cohort, 9, "b"), Watch())
+        cohort.save_annotation("a", drawn(8, 10))
+        one.until(lambda: "learning from 2 drawn slices" in one.messages[-1])
+        image.write_bytes(whole)
+        assert relay.answer("slice", asked(cohort, 9, "b"), Watch())["case"] == "b"
+        # It leaves the cohort.
+        write_cohort = cohort.folder / "cohort.json"
+        file = read_json(write_cohort, CohortFile)
+        write_json(write_cohort, replace(file, cases=tuple(case for case in file.cases if case.name != "b")))
+        Cohort.open(cohort.folder).save_annotation("a", drawn(8, 10, 6))
+        one.until(lambda: "learning from 3 drawn slices" in one.messages[-1])
+    assert one.error is None
+
+
+@needs_ssh_server
+def test_a_run_that_is_a_job_there_or_in_use_there_is_left_alone(relay, shared_host, cohort, monkeypatch):
+    run = RunOnHost(relay._session, cohort, "live 1")
+    relay._session.identity(run.files, ["a"])
+    needs = Needs(("a",), is_whole=False)
+
+    def begin(is_live: bool) -> None:
+        with run.held(Watch()):
+            run.begin(needs, Watch(), lambda _known: True, is_live=is_live)
+
+    begin(False)
+    with pytest.raises(RunError, match=r"'live 1' is being trained, or was trained, on the host 'gpu' as a job"):
+        relay.answer("train", request(cohort), Watch())
+    assert not learns_while_drawing({"cohort": str(cohort.folder), "run": "live 1"})
+    # Cut off at the end of the copying: it can be begun again.
+    run.note_brought_back()
+    send = run_on_host.send_copy
+    monkeypatch.setattr(run_on_host, "send_copy", lambda *rest: (send(*rest), 1 / 0))
+    with pytest.raises(ZeroDivisionError):
+        begin(True)
+    monkeypatch.setattr(run_on_host, "send_copy", send)
+    assert run.require_ours(Watch())
+    assert learns_while_drawing({"cohort": str(cohort.folder), "run": "live 1"})
+    begin(True)
+    # A process that was cut off from here still uses it.
+    there = Path(shared_host.folder) / run.area / "runs" / "live 1"
+    there.mkdir(parents=True)
+    (there / "plan.json").write_text("{}")
+    with FolderLock(there, "training"):
+        with pytest.raises(BusyError, match="still trains the run 'live 1'"):
+            begin(True)
+        run.note_brought_back()
+        with pytest.raises(BusyError, match="still trains the run 'live 1'"):
+            begin(False)
+        assert (there / "plan.json").is_file()
+    begin(False)
+    assert not there.exists()
+
+
+@needs_ssh_server
+def test_stopping_does_not_wait_for_what_is_being_copied(relay, shared_host, cohort, monkeypatch):
+    with learning(relay, request(cohort, cases=["a"])) as one:
+        one.until(lambda: one.steps >= 2)
+        is_copying = threading.Event()
+
+        def slow(session, files, area, needs, watch, further=None):
+            is_copying.set()
+            while True:
+                watch.step(0.5, "copying")
+                time.sleep(0.05)
+
+        monkeypatch.setattr(learning_there, "send_copy", slow)
+        cohort.save_annotation("a", drawn(8, 10))
+        one.until(is_copying.is_set)
+    assert one.error is None
 
 
 @needs_ssh_server
@@ -200,7 +301,7 @@ def test_what_cannot_be_learned_from_there_is_said_before_anything_is_copied(rel
 def test_what_is_drawn_is_copied_as_it_is_at_one_moment(cohort, monkeypatch):
     files = CohortFiles(cohort)
     known = files.hashes.content
-    first, labels = drawn(8), cohort.annotation_files("a")[1]
+    labels = cohort.annotation_files("a")[1]
     saved = []
 
     def saving(path: Path, watch=None):
@@ -216,7 +317,6 @@ def test_what_is_drawn_is_copied_as_it_is_at_one_moment(cohort, monkeypatch):
     for path in cohort.annotation_files("a"):
         if path.is_file():
             assert copy.files[files.in_state(path)].sha == known(path).sha
-    assert first.fingerprint() != cohort.annotation("a").fingerprint()
 
     def never_the_same(path: Path, watch=None):
         os.utime(path)
@@ -225,7 +325,6 @@ def test_what_is_drawn_is_copied_as_it_is_at_one_moment(cohort, monkeypatch):
     monkeypatch.setattr(files.hashes, "content", never_the_same)
     with pytest.raises(BadInputError, match="keeps changing while it is read"):
         files.copy(["a"], False, (), (), (), Watch(), is_whole=False)
-    assert cohort_copy._ATTEMPTS > 1
 
 
 def test_the_request_that_waits_for_the_others_is_not_answered_beside_them():

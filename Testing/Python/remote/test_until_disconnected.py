@@ -12,13 +12,30 @@ from SparseAnnotateLib.remote import until_disconnected
 from system_needs import needs_posix_signals
 
 
+@needs_posix_signals
+@pytest.mark.parametrize("sent", [b'{"method": "alive"}\n', b"x"])
+def test_a_connection_that_says_nothing_any_more_has_ended_if_it_said_that_it_is_alive(sent):
+    with started("import time; time.sleep(3)", SILENCE_SECONDS=0.2) as process:
+        process.stdin.write(sent)
+        process.stdin.flush()
+        assert process.wait(60) == (128 + signal.SIGTERM if b"alive" in sent else 0)
+
+
+def started(code: str, **shorter) -> subprocess.Popen[bytes]:
+    """A Python program in it, with much less time."""
+    lines = "".join(f"one.{name}={seconds};" for name, seconds in shorter.items())
+    start = f"import sys;sys.argv=['', sys.executable, '-c', {code!r}];"
+    start += f"from SparseAnnotateLib.remote import until_disconnected as one;one.LAST_SECONDS=(0.3, 20.0);{lines}"
+    words = [sys.executable, "-c", start + "sys.exit(one.main(sys.argv[1:]))"]
+    folder = until_disconnected.__file__.partition("SparseAnnotateLib")[0]
+    return subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=folder)
+
+
 def run(code: str, sent: bytes) -> subprocess.CompletedProcess[bytes]:
     """Run a Python program in it, with much less time to end, and send this before the connection is lost."""
-    shorter = f"import sys;sys.argv=['', sys.executable, '-c', {code!r}];"
-    shorter += "from SparseAnnotateLib.remote import until_disconnected as one;one.LAST_SECONDS=(0.3, 20.0);"
-    words = [sys.executable, "-c", shorter + "sys.exit(one.main(sys.argv[1:]))"]
-    folder = until_disconnected.__file__.partition("SparseAnnotateLib")[0]
-    return subprocess.run(words, input=sent, capture_output=True, cwd=folder, timeout=60)
+    with started(code) as process:
+        output, errors = process.communicate(sent, timeout=60)
+        return subprocess.CompletedProcess(process.args, process.returncode, output, errors)
 
 
 @needs_posix_signals

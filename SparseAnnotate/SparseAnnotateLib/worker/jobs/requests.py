@@ -240,7 +240,9 @@ def _require_trainable(cohort: Cohort, run: RunFolder, chosen: Sequence[str], wa
         plan = run.plan()
         if plan.is_live:
             raise _no_live_job()
-        cohort.require_images_drawn_on([name for name in plan.cases if cohort.has_case(name)], watch)
+        run.require_unfinished()
+        cohort.select(list(plan.cases))
+        cohort.require_images_drawn_on(plan.cases, watch)
         return
     names = list(chosen) or cohort.annotated_cases()
     require_cases(names, cohort.name)
