@@ -10,10 +10,11 @@ import numpy as np
 
 from ..core import BadInputError, Cohort, Plane, Watch, mean_of_known
 from ..core.images import read_facts, read_labels
-from ..core.messages import _
+from ..core.messages import _, counted
 from ..core.metrics import dice
 from ..core.origin import Origin, run_fingerprint, stale_sentence
 from ..selection import (
+    Advice,
     AnnotationPlan,
     PlanSettings,
     StoppingHint,
@@ -81,7 +82,20 @@ def plan(request: PlanRequest, watch: Watch) -> AnnotationPlan:
         fewest = [min(by_plane.values()) for by_plane in counts.values()]
         wanted = min(1.0, budget.planned_total(fewest) / max(1, sum(fewest)))
         similarity = _similarity(cohort, names, planes, max(wanted, _USUAL_DENSITY), watch)
-    return plan_annotation(counts, budget, request.dimensions, request.target, similarity)
+    found = plan_annotation(counts, budget, request.dimensions, request.target, similarity)
+    ledgers = readable_ledgers(cohort)
+    drawn = sum(len(ledgers[name].indices(found.plane)) for name in names if name in ledgers)
+    is_from_now_on = budget.minutes is not None or budget.more is not None
+    return found if is_from_now_on or not drawn else replace(found, advice=(_drawn_already(drawn), *found.advice))
+
+
+def _drawn_already(count: int) -> Advice:
+    sentence = counted(
+        count,
+        _("{count} slice is drawn already and counts: recommending with this budget adds only what is missing."),
+        _("{count} slices are drawn already and count: recommending with this budget adds only what is missing."),
+    )
+    return Advice(sentence, _("what is drawn in the cohort"))
 
 
 def agreement(request: AgreementRequest, watch: Watch) -> Agreement:

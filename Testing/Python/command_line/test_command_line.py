@@ -181,6 +181,13 @@ def test_a_plan_says_what_to_draw_and_why(ball_cohort, capsys):
     assert "? How long a slice takes is not known" in shown
 
 
+@pytest.mark.parametrize("budget", [("--slices", 8), ("--minutes", 8, "--seconds-per-slice", 60)])
+def test_a_plan_says_how_many_slices_are_drawn_already_where_they_count(tiny_cohort, capsys, budget):
+    assert main(["plan", str(tiny_cohort.folder), "--planes", "axial", *map(str, budget)]) == 0
+    is_said = "5 slices are drawn already and count" in capsys.readouterr().out
+    assert is_said == ("--slices" in budget)
+
+
 def test_representative_slices_of_a_cohort_with_learned_features(ball_cohort, capsys):
     options = ("--strategy", "representative", "--scope", "cohort", "--minimum", 2, "--maximum", 9, "--whole")
     features = ("--features", "autoencoder", "--from-scratch", "--feature-steps", 2, "--device", "cpu")
