@@ -256,7 +256,7 @@ def test_looking_whether_a_folder_has_dicom_files_can_be_cancelled(tmp_path, nam
         (tmp_path / "in" / str(number)).mkdir(parents=True)
         (tmp_path / "in" / str(number) / named).write_bytes(b"no DICOM")
     with pytest.raises(CancelledError):
-        holds_dicom([str(tmp_path / "in")], False, cancelled_at(0))
+        holds_dicom([str(tmp_path / "in")], False, False, cancelled_at(0))
 
 
 NOISE = np.random.default_rng(0).bytes(10_000)
@@ -355,7 +355,7 @@ def test_dicom_files_that_are_no_segmentations_are_refused_as_masks(tmp_path, ca
         in (capsys.readouterr().err)
     )
     assert run("import-drawn", cohort.folder, min((tmp_path / "in").iterdir())) == 1
-    assert "The DICOM file given is no segmentation (DICOM SEG)." in capsys.readouterr().err
+    assert "The DICOM file given is not a segmentation (DICOM SEG)." in capsys.readouterr().err
 
 
 def test_a_series_that_lacks_images_names_damaged_files_as_a_possible_reason(tmp_path, capsys):
@@ -394,7 +394,7 @@ def test_what_is_given_is_called_by_its_number_because_the_shell_may_have_writte
     (patients[1] / "a.dcm").write_text("x" * 200)
     assert run("create", tmp_path / "co", *patients) == 1
     said += capsys.readouterr().err
-    assert "None of the files in number 2 of the 3 files and folders given is DICOM, although 1 have" in said
+    assert "None of the files in number 2 of the 3 files and folders given is DICOM, although 1 has the" in said
     assert "Annegret" not in said
     assert run("create", tmp_path / "co", tmp_path / "tpyo", "--series", "liver") == 1
     assert f"The file or folder '{tmp_path / 'tpyo'}' does not exist." in capsys.readouterr().err
