@@ -25,8 +25,18 @@ if TYPE_CHECKING:
 _MARK = b"DICM"
 _ENDINGS = (".dcm", ".ima", ".dicom")
 _SEARCHED_BYTES = 1 << 14  # of a file that does not begin like DICOM, for elements further on
-# A UID, with the length before it (PS3.5, 7.1).
-_ELEMENT = re.compile(rb"(?:UI[\x0e-\x40]\0|UI\0[\x0e-\x40]|\0[\x0e-\x40]\0\0\0)[0-2](?:\.[0-9]{1,39}){4}")
+# UIDs of the file, its study and its series: tag, kind and length, value (PS3.5, 7.1), also with big endian numbers.
+_UID_ELEMENTS = re.compile(
+    rb"(?:(?:\x08\0([\x16\x18])\0|\x20\0([\x0d\x0e])\0)(?:UI[\x0e-\x40]\0|[\x0e-\x40]\0\0\0)"
+    rb"|(?:\0\x08\0([\x16\x18])|\0\x20\0([\x0d\x0e]))UI\0[\x0e-\x40])"
+    rb"([0-2](?:\.[0-9]{1,62}){2,})"
+)
+_UID_KEYWORDS = {
+    b"\x16": "SOPClassUID",
+    b"\x18": "SOPInstanceUID",
+    b"\x0d": "StudyInstanceUID",
+    b"\x0e": "SeriesInstanceUID",
+}
 _ARCHIVES = (b"PK", b"\x1f\x8b", b"7z", b"Rar!")
 _REPORTED_EVERY = 100  # files
 _FIRST_ELEMENTS = (b"\x00\x00", b"\x01\x00", b"\x05\x00", b"\x08\x00", b"\x16\x00")
@@ -45,20 +55,48 @@ def is_dicom_file(path: str | os.PathLike[str], inside: str | os.PathLike[str] =
     except OSError as error:
         raise unreadable(path, error, inside=inside) from error
     # Without the preamble, old files begin with the first elements of group 8.
-    return _is_marked(head) or (head[:2] == b"\x08\x00" and head[2:4] in _FIRST_ELEMENTS)
+    return _is_sure(head) or (head[:2] == b"\x08\x00" and head[2:4] in _FIRST_ELEMENTS)
 
 
 def is_surely_dicom(path: str | Path) -> bool:
     """Whether a file has the mark of DICOM files, or elements that files of other kinds do not have by chance."""
+    return _is_sure(_head(path))
+
+
+def is_marked(path: str | Path) -> bool:
+    """Whether a file has the mark of DICOM files where it belongs."""
+    return _has_mark(_head(path))
+
+
+def uids_within(path: str | Path) -> dict[str, str]:
+    """UIDs of a file, its study and its series by keyword, those that its first bytes hold, whatever is before them.
+
+    Of several the last ones: those in sequences, which refer to others, mostly come first. None when it cannot be read.
+    """
+    try:
+        return _uids_in(_head(path))
+    except OSError:
+        return {}
+
+
+def _head(path: str | Path) -> bytes:
     with open(path, "rb") as file:
-        return _is_marked(file.read(_SEARCHED_BYTES))
+        return file.read(_SEARCHED_BYTES)
 
 
-def _is_marked(head: bytes) -> bool:
-    if head[128:132] == _MARK:
-        return True
-    is_archive = head.startswith(_ARCHIVES) or head[257:262] == b"ustar"
-    return not is_archive and _ELEMENT.search(head) is not None
+def _is_sure(head: bytes) -> bool:
+    return _has_mark(head) or bool(_uids_in(head))
+
+
+def _has_mark(head: bytes) -> bool:
+    return head[128:132] == _MARK
+
+
+def _uids_in(head: bytes) -> dict[str, str]:
+    if head.startswith(_ARCHIVES) or head[257:262] == b"ustar":
+        return {}
+    found = (match.groups() for match in _UID_ELEMENTS.finditer(head))
+    return {_UID_KEYWORDS[b"".join(filter(None, tags))]: uid.decode("ascii") for *tags, uid in found}
 
 
 def is_named_like_dicom(path: str | Path) -> bool:

@@ -8,17 +8,20 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from .dicom_files import (
     damaged,
     group_of,
+    is_marked,
+    is_named_like_dicom,
     is_readable,
     is_surely_dicom,
     numbers_of,
     opened,
+    uids_within,
     unreadable,
     value_of,
     whole_number,
@@ -179,8 +182,10 @@ def readable_headers(paths: Sequence[str], watch: Watch) -> tuple[list[DicomHead
         except BadInputError as error:
             if isinstance(error.__cause__, OSError):
                 damages[path] = error.__cause__
-            elif is_surely_dicom(path) or _element(path, "SOPClassUID"):
+            else:
                 damages[path] = None
+    whole = {one.sop_uid for one in headers}
+    damages = {path: cause for path, cause in damages.items() if cause is not None or _is_damaged(path, whole)}
     if not damages:
         return headers, {}
     beside, problems = FilesBeside(paths, {one.path: one.patient for one in headers if one.is_patient_known}), {}
@@ -191,9 +196,22 @@ def readable_headers(paths: Sequence[str], watch: Watch) -> tuple[list[DicomHead
     return headers, problems
 
 
+def _is_damaged(path: str, whole: Collection[str]) -> bool:
+    """Whether a file without a whole header is a damaged DICOM file, and not one of another kind that holds elements.
+
+    `whole`: the SOP instance UIDs of the files that are not damaged; what holds a copy of one of them is no loss.
+    """
+    if _element(path, "SOPClassUID"):
+        return True
+    if is_marked(path) or is_named_like_dicom(path):
+        return is_surely_dicom(path)
+    uids = uids_within(path)
+    return bool(uids.keys() & {"SOPClassUID", "SeriesInstanceUID"}) and uids.get("SOPInstanceUID") not in whole
+
+
 def series_of_damaged(path: str) -> str:
-    """The series UID of a damaged file; '' when it cannot be read."""
-    return _element(path, "SeriesInstanceUID")
+    """The series UID of a damaged file; '' when it cannot be found."""
+    return _element(path, "SeriesInstanceUID") or uids_within(path).get("SeriesInstanceUID", "")
 
 
 def _element(path: str, keyword: str) -> str:

@@ -103,6 +103,34 @@ def shown_file(
     return _by_number(place, root, kind, numbers or FileNumbers(), inside)
 
 
+class GivenFolders:
+    """The folders that a user gives, to call those in them by numbers."""
+
+    def __init__(self, given: Iterable[GivenPath]):
+        self._given = {os.path.abspath(one): one for one in given if os.path.isdir(one)}
+        self._numbers = FileNumbers()
+
+    def shown(self, folder: str) -> str:
+        """A folder by its numbers, for example 'folder 1 of 2 in the folder given'; '' if it is in none of them."""
+        end = folder = os.path.abspath(folder)
+        while end not in self._given:
+            if end == os.path.dirname(end):
+                return ""
+            end = os.path.dirname(end)
+        return joined(_(" in "), [*_folder_numbers(folder, end, self._numbers), self._given[end].shown])
+
+
+def number_of(path: str, given: GivenPath) -> str:
+    """The numbers of a file that a user gives, or that is in a folder that a user gives, to tell it from others."""
+    place, end = os.path.abspath(path), os.path.abspath(given)
+    own = [_("number {number}").format(number=given.number)] if given.count > 1 or place == end else []
+    if place == end:
+        return joined("", own)
+    numbers = FileNumbers()
+    number = _("number {number}").format(number=numbers.of(place)[0])
+    return joined(_(" in "), [number, *_folder_numbers(os.path.dirname(place), end, numbers), *own])
+
+
 def shown_inside(path: str | os.PathLike[str], folder: GivenPath, kind: str) -> str:
     """A file or folder by its numbers in a folder that a user gives, or the folder itself."""
     if os.path.abspath(path) == os.path.abspath(folder):
@@ -160,12 +188,8 @@ def _by_number(path: str, root: str, kind: str, numbers: FileNumbers, hidden: st
         return _("the {kind} number {number} of {count} (sorted by name) in '{folder}'").format(
             kind=kind, number=number, count=count, folder=folder
         )
-    places: list[str] = []
     end = root or (os.path.abspath(hidden) if hidden else "")
-    while end and folder not in (end, os.path.dirname(folder)):
-        one, of_all = numbers.of(folder)
-        places.append(_("folder {number} of {count}").format(number=one, count=of_all))
-        folder = os.path.dirname(folder)
+    places = _folder_numbers(folder, end, numbers) if end else []
     if root:
         places.append(f"'{root}'")
     elif isinstance(hidden, GivenPath):
@@ -176,6 +200,16 @@ def _by_number(path: str, root: str, kind: str, numbers: FileNumbers, hidden: st
         "the {kind} number {number} of {count} in {place} (sorted by name; its path is not shown because it may name "
         "the patient)"
     ).format(kind=kind, number=number, count=count, place=joined(_(" in "), places))
+
+
+def _folder_numbers(folder: str, end: str, numbers: FileNumbers) -> list[str]:
+    """The number of a folder, and of each one that it is in, up to the folder `end`."""
+    places: list[str] = []
+    while folder not in (end, os.path.dirname(folder)):
+        number, count = numbers.of(folder)
+        places.append(_("folder {number} of {count}").format(number=number, count=count))
+        folder = os.path.dirname(folder)
+    return places
 
 
 def _unnamed_folder(folder: str, words: Collection[str]) -> str:

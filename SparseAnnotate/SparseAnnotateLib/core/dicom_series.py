@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from .dicom_grid import (
@@ -24,7 +24,7 @@ from .dicom_headers import (
     DicomHeader,
     DicomSlice,
 )
-from .dicom_paths import FileNumbers, shown_file
+from .dicom_paths import FileNumbers, GivenFolders, shown_file
 from .dicom_stack import require_even, require_one_stack, sorted_slices, stack_geometry
 from .dicom_time_points import choice_sentence, time_points
 from .errors import BadInputError
@@ -46,6 +46,7 @@ class DicomSeries:
         notes: sentences on what was left out of it.
         geometry: of the volume; None without one.
         time_point: the number of its time point, from 1, if it has several; otherwise 0. time_points: how many it has.
+        place: what messages call its folders when their paths are not shown; see `GivenFolders`.
     """
 
     headers: tuple[DicomHeader, ...]
@@ -56,6 +57,7 @@ class DicomSeries:
     geometry: VolumeGeometry | None = None
     time_point: int = 0
     time_points: int = 1
+    place: str = ""
 
     @property
     def uid(self) -> str:
@@ -84,9 +86,14 @@ class DicomSeries:
         if self.time_point:
             facts.append(_("time point {number} of {count}").format(number=self.time_point, count=self.time_points))
         title = _("series {number} ({facts})").format(number=first.number or "?", facts=", ".join(filter(None, facts)))
-        if any(self.names_patient(folder) for folder in self.folders):
-            return title
-        return _("{series} in {folders}").format(series=title, folders=listed([f"'{f}'" for f in self.folders], 2))
+        place = self.place
+        if not any(self.names_patient(folder) for folder in self.folders):
+            place = listed([f"'{folder}'" for folder in self.folders], 2)
+        return _("{series} in {folders}").format(series=title, folders=place) if place else title
+
+    def found_in(self, given: GivenFolders) -> DicomSeries:
+        """The series with its place in the folders that a user gives."""
+        return replace(self, place=listed(list(filter(None, map(given.shown, self.folders))), 2))
 
     def names_patient(self, text: str) -> bool:
         """True when a text names the patient of one of its files, or when one of these is not known."""

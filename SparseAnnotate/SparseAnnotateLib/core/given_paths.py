@@ -9,7 +9,8 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from .messages import _
+from .errors import BadInputError
+from .messages import _, capitalized
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,14 @@ class GivenPath(os.PathLike[str]):
         if self.count == 1:
             return _("the {kind} given").format(kind=kind)
         return _("the {kind} that is {shown}").format(kind=kind, shown=self.shown)
+
+
+def does_not_exist(given: GivenPath) -> BadInputError:
+    """That a path stands for nothing: it is shown, unless it is one of several."""
+    shown = given.shown
+    if given.count == 1:
+        shown = _("the file or folder '{path}'").format(path=given.path)
+    return BadInputError(_("{path} does not exist.").format(path=capitalized(shown)))
 
 
 def shown_given(given: Sequence[GivenPath]) -> str:

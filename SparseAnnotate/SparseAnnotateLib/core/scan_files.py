@@ -7,22 +7,25 @@ import logging
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 
 from .decathlon import is_left_by_macos
-from .dicom_files import is_dicom_file, is_named_like_dicom
+from .dicom_files import files_in, is_dicom_file, is_named_like_dicom
 from .errors import BadInputError
+from .given_paths import GivenPath
 from .images import IMAGE_ENDINGS
-from .messages import _, counted
+from .messages import _, capitalized, counted
 from .permissions import exists
 
 _LOG = logging.getLogger(__name__)
 _PATTERN_CHARACTERS = "*?["
+_MOST_SEARCHED = 1000  # files of a folder without images, for DICOM
 _DICOM_ENDINGS = (".dcm", ".ima")
 _ARCHIVE_ENDINGS = (".zip", ".tar", ".tar.gz", ".tgz", ".7z", ".rar")
 
 
-def image_files(given: Sequence[str], one_per_folder: bool = False) -> tuple[str, ...]:
+def image_files(given: Sequence[str | GivenPath], one_per_folder: bool = False) -> tuple[str, ...]:
     """The image files that paths and patterns stand for, in the order given, those of a folder or pattern by name.
 
     A folder stands for the images directly in it. Files in it, or matched by a pattern, that do not end like an image
@@ -37,10 +40,11 @@ def image_files(given: Sequence[str], one_per_folder: bool = False) -> tuple[str
     """
     found: list[str] = []
     skipped: list[str] = []
-    for text in given:
-        path = os.path.expanduser(text)
+    for number, one in enumerate(given, 1):
+        path = os.path.expanduser(one)
         if os.path.isdir(path):
-            found += _images_in_folder(path, one_per_folder, skipped)
+            place = one if isinstance(one, GivenPath) else GivenPath(path, number, len(given))
+            found += _images_in_folder(place, one_per_folder, skipped)
         elif not os.path.exists(path) and any(c in path for c in _PATTERN_CHARACTERS):
             found += _images_of_pattern(path, one_per_folder, skipped)
         elif os.path.isfile(path) and path.lower().endswith(_ARCHIVE_ENDINGS):
@@ -97,11 +101,12 @@ def _content(folder: str) -> _Content:
     return content
 
 
-def _images_in_folder(folder: str, one_per_folder: bool, skipped: list[str]) -> list[str]:
+def _images_in_folder(given: GivenPath, one_per_folder: bool, skipped: list[str]) -> list[str]:
+    folder = given.path
     content = _content(folder)
     if not one_per_folder:
         if not content.images:
-            raise _no_images(folder, content)
+            raise _no_images(given, content)
         skipped += content.others
         return content.images
     inner = {name: _content(name) for name in content.folders}
@@ -114,7 +119,7 @@ def _images_in_folder(folder: str, one_per_folder: bool, skipped: list[str]) -> 
             ).format(folder=folder, pattern=os.path.join(folder, "*", Path(next(iter(inner.values())).images[0]).name))
         )
     if not content.images and not inner:
-        raise _no_images(folder, content)
+        raise _no_images(given, content)
     chosen = inner or {folder: content}
     for name, parts in chosen.items():
         if len(parts.images) > 1:
@@ -148,21 +153,31 @@ def _images_of_pattern(pattern: str, one_per_folder: bool, skipped: list[str]) -
                 pattern=pattern
             )
         )
-    return [image for folder in matched for image in _images_in_folder(folder, one_per_folder, skipped)]
+    folders = [GivenPath(path, number, len(matched), True) for number, path in enumerate(matched, 1)]
+    return [image for folder in folders for image in _images_in_folder(folder, one_per_folder, skipped)]
 
 
 def _example(files: Sequence[str]) -> str:
     """One of the files, to append to a sentence; '' for DICOM files: their paths often name the patient."""
     shown = next((path for path in files if not is_named_like_dicom(path)), None)
-    if shown is None or (os.path.isfile(shown) and os.access(shown, os.R_OK) and is_dicom_file(shown)):
+    if shown is None or _may_be_dicom(shown):
         return ""
     if len(files) == 1:
         return f": '{shown}'"
     return _(", for example '{file}'").format(file=shown)
 
 
-def _no_images(folder: str, content: _Content) -> BadInputError:
-    message = _("The folder '{folder}' has no images directly in it.").format(folder=folder)
+def _may_be_dicom(path: str) -> bool:
+    """Whether a file is DICOM or named so, and its path is not to be shown: it often names the patient."""
+    is_open = os.path.isfile(path) and os.access(path, os.R_OK)
+    return is_named_like_dicom(path) or (is_open and is_dicom_file(path))
+
+
+def _no_images(given: GivenPath, content: _Content) -> BadInputError:
+    folder = given.path
+    has_dicom = any(map(_may_be_dicom, islice(files_in(folder), _MOST_SEARCHED)))
+    shown = given.shown if has_dicom else _("the folder '{folder}'").format(folder=folder)
+    message = _("{folder} has no images directly in it.").format(folder=capitalized(shown))
     if content.others and not any(map(is_dicom_file, content.others)):
         message += " " + _neither_sentence(content.others)
     message += " " + _endings_sentence(content.others)

@@ -58,7 +58,7 @@ def add_channel(request: AddChannelRequest, watch: Watch) -> list[Case]:
     adds a channel; then nothing has been changed.
     """
     ((channel, text),) = parsed_channels([request.channel]).items()
-    is_dicom = holds_dicom(request.images, bool(request.time_point), watch.part(0, 10))
+    is_dicom = holds_dicom(request.images, bool(request.time_point), request.skip_unusable, watch.part(0, 10))
     if request.skip_unusable and not is_dicom:
         raise BadInputError(
             _("'--skip-unusable' is for DICOM series, and there are none in {given}. Leave it out.").format(

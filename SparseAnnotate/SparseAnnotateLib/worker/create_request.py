@@ -76,7 +76,7 @@ def create(request: CreateRequest, watch: Watch) -> list[Case]:
     Raises BadInputError, CohortError or FileWriteError when something cannot be used; then nothing has been changed.
     """
     require_writable_place(expanded(request.cohort).absolute())
-    if holds_dicom(request.images, bool(request.series), watch.part(0, 10)):
+    if holds_dicom(request.images, bool(request.series), request.skip_unusable, watch.part(0, 10)):
         return create_from_dicom(request, watch, _create)
     if request.time_point:
         raise BadInputError(_("Only DICOM series have time points to choose from. Leave out '--time-point'."))

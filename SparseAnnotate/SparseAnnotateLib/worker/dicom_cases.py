@@ -13,15 +13,15 @@ from ..core import BadInputError, Case, Cohort, CohortError, VolumeGeometry, Wat
 from ..core.case_names import file_stem
 from ..core.channels import channel_folder, check_channels
 from ..core.cohort_file import COHORT_FILE, check_labels, merged_labels, require_same_channels
-from ..core.dicom_files import files_in, has_dicom_file, is_dicom_file
+from ..core.dicom_files import files_in, has_dicom_file, is_dicom_file, is_named_like_dicom
 from ..core.dicom_packages import require_dicom_packages
 from ..core.dicom_series import DicomSeries
 from ..core.dicom_source import DicomSource, cases_by_series, source_path, write_source
 from ..core.dicom_voxels import read_series
-from ..core.given_paths import GivenPath, shown_given
+from ..core.given_paths import GivenPath, does_not_exist, shown_given
 from ..core.image_intake import remove_imported
 from ..core.images import IMAGE_ENDINGS, write_image
-from ..core.messages import _, capitalized
+from ..core.messages import _, capitalized, counted
 from ..core.modalities import CT, require_same_modalities
 from .case_channels import CaseChannels
 from .dicom_channels import (
@@ -34,7 +34,7 @@ from .dicom_channels import (
     require_usable_channels,
     series_of_channels,
 )
-from .dicom_intake import expanded, log_series_of_cases, usable_series
+from .dicom_intake import damage_sentence, expanded, is_pattern, log_series_of_cases, not_dicom, usable_series
 from .dicom_names import names_of_cases
 from .dicom_references import DicomReferences
 
@@ -44,15 +44,21 @@ if TYPE_CHECKING:
 _LOG = logging.getLogger(__name__)
 
 
-def holds_dicom(given: Sequence[str], is_asked_for: bool, watch: Watch) -> bool:
+def holds_dicom(given: Sequence[str], is_asked_for: bool, skip_unusable: bool, watch: Watch) -> bool:
     """Whether files and folders that a user gives are DICOM; a folder with images of other formats is not.
 
     Args:
         is_asked_for: series were chosen, so such a folder is, too.
+        skip_unusable: a file that is only named like DICOM may be among others that are.
 
-    Raises BadInputError when DICOM and other images are given together, or there is no DICOM although it is asked for.
+    Raises BadInputError when DICOM and other images are given together, a file is only named like DICOM, or there is
+    no DICOM although it is asked for.
     """
     are = {one: _is_dicom(one, is_asked_for, watch) for one in expanded(given)}
+    named_alike = [one for one in are if not are[one] and os.path.isfile(one) and is_named_like_dicom(one.path)]
+    if named_alike and not (skip_unusable and any(are.values())):
+        raise BadInputError(damage_sentence(list(map(not_dicom, named_alike)), len(named_alike) < len(are)))
+    are |= dict.fromkeys(named_alike, True)
     if any(are.values()) or is_asked_for:
         _require_existing(given)
     if not any(are.values()):
@@ -72,10 +78,16 @@ def holds_dicom(given: Sequence[str], is_asked_for: bool, watch: Watch) -> bool:
 
 
 def _require_existing(given: Sequence[str]) -> None:
-    """Raise BadInputError when a path or pattern stands for nothing: it was typed, so that it is shown."""
-    for text in given:
-        if not expanded([text]) or not all(map(os.path.exists, expanded([text]))):
-            raise BadInputError(_("The file or folder '{path}' does not exist.").format(path=text))
+    """Raise BadInputError when a path or pattern stands for nothing."""
+    missing = [text for text in given if not expanded([text]) or not all(map(os.path.exists, expanded([text])))]
+    if not missing:
+        return
+    path = os.path.expanduser(missing[0])
+    if not is_pattern(path):
+        place = next(one for one in expanded(given) if one.path == path)
+    else:
+        place = GivenPath(missing[0])  # it was typed
+    raise BadInputError(does_not_exist(place))
 
 
 def create_from_dicom(
@@ -247,9 +259,12 @@ def _is_dicom(path: GivenPath, is_asked_for: bool, watch: Watch) -> bool:
     if named:
         raise BadInputError(
             _(
-                "None of the files in {folder} is DICOM, although {count} have the ending .dcm. Check that they were "
-                "copied or unpacked completely."
-            ).format(folder=path.shown, count=len(named))
+                "None of the files in {folder} is DICOM, although {named}. Check that they were copied or unpacked "
+                "completely."
+            ).format(
+                folder=path.shown,
+                named=counted(len(named), _("{count} has the ending .dcm"), _("{count} have the ending .dcm")),
+            )
         )
     return False
 

@@ -10,8 +10,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ..core import BadInputError, Watch
-from ..core.dicom_files import FilesFound, dicom_files
+from ..core.dicom_files import FilesFound, dicom_files, is_dicom_file, is_named_like_dicom
 from ..core.dicom_headers import readable_headers, series_of_damaged
+from ..core.dicom_paths import GivenFolders
 from ..core.dicom_series import DicomSeries, chosen_series, series_of
 from ..core.given_paths import GivenPath, shown_given
 from ..core.messages import _, capitalized, counted, joined
@@ -29,12 +30,21 @@ def expanded(given: Sequence[str]) -> list[GivenPath]:
     is_of_pattern = False
     for text in given:
         path = os.path.expanduser(text)
-        is_pattern = not os.path.exists(path) and any(character in path for character in "*?[")
-        matched = sorted(glob.glob(path, recursive=True)) if is_pattern else [path]
-        is_of_pattern |= is_pattern
+        matched = sorted(glob.glob(path, recursive=True)) if is_pattern(path) else [path]
+        is_of_pattern |= is_pattern(path)
         found += matched
     paths = list(dict.fromkeys(found))
     return [GivenPath(path, number, len(paths), is_of_pattern) for number, path in enumerate(paths, 1)]
+
+
+def is_pattern(path: str) -> bool:
+    return not os.path.exists(path) and any(character in path for character in "*?[")
+
+
+def not_dicom(given: GivenPath) -> BadInputError:
+    """What is wrong with a file that is only named like DICOM."""
+    problem = _("{file} is named like a DICOM file, but has other content. It may be damaged: copy it again.")
+    return BadInputError(problem.format(file=capitalized(given.called(_("file")))))
 
 
 def log_series_of_cases(cases: Sequence[tuple[str, DicomSeries]], more: str = "") -> None:
@@ -64,7 +74,7 @@ def usable_series(request: CreateRequest, watch: Watch) -> list[DicomSeries]:
     """The series to take. Raises BadInputError when there is none, or one of them cannot be used."""
     if request.time_point < 0:
         raise BadInputError(
-            _("Time points are numbered from 1 on, so {number} is none.").format(number=request.time_point)
+            _("Time points are numbered from 1; there is no time point {number}.").format(number=request.time_point)
         )
     paths: list[str] = []
     others = named_alike = 0
@@ -73,21 +83,23 @@ def usable_series(request: CreateRequest, watch: Watch) -> list[DicomSeries]:
         if os.path.basename(place.path).upper() == "DICOMDIR":
             # It lists the files beside it.
             place = replace(place, path=os.path.dirname(place.path) or ".")
-        found = dicom_files(place, watch) if os.path.isdir(place) else FilesFound([place.path], 0, 0)
+        found = dicom_files(place, watch) if os.path.isdir(place) else _file_found(place)
         paths += found.dicom
         others += found.others
         named_alike += found.named_alike
     paths = list(dict.fromkeys(paths))
     headers, damages = readable_headers(paths, watch)
     if damages and not request.skip_unusable:
-        raise BadInputError(_damage_sentence(list(damages.values())))
+        raise BadInputError(damage_sentence(list(damages.values())))
     for error in damages.values():
         _LOG.warning(f"Skipped: {error.message}")
     others += len(paths) - len(headers) - len(damages)
     log_skipped(others, named_alike)
     damaged_uids, damaged_folders = _damaged_series(damages, watch)
+    folders = GivenFolders(given)
     found_series = [
-        _without_damages(one, damaged_uids, damaged_folders) for one in series_of(headers, request.time_point)
+        _without_damages(one.found_in(folders), damaged_uids, damaged_folders)
+        for one in series_of(headers, request.time_point)
     ]
     chosen = chosen_series(found_series, request.series or tuple(filter(None, request.channels.values())))
     good = [one for one in chosen if one.geometry is not None]
@@ -118,6 +130,11 @@ def usable_series(request: CreateRequest, watch: Watch) -> list[DicomSeries]:
     return good
 
 
+def _file_found(given: GivenPath) -> FilesFound:
+    is_other = not is_dicom_file(given, given) and is_named_like_dicom(given.path)
+    return FilesFound([], 1, 1) if is_other else FilesFound([given.path], 0, 0)
+
+
 def _damaged_series(paths: Iterable[str], watch: Watch) -> tuple[set[str], set[str]]:
     """The UIDs of the series of damaged files, and the folders of those whose series is not known."""
     uids, folders = set(), set()
@@ -141,11 +158,14 @@ def _without_damages(series: DicomSeries, uids: Collection[str], folders: Collec
     return series
 
 
-def _damage_sentence(damages: Sequence[BadInputError]) -> str:
+def damage_sentence(damages: Sequence[BadInputError], are_there_others: bool = True) -> str:
+    """What is wrong with damaged files, and how to take the other series, if there are others."""
     each = [error.message for error in damages[:_MOST_NAMED]]
     if len(damages) > _MOST_NAMED:
         each.append(_("and {count} more").format(count=len(damages) - _MOST_NAMED))
-    return joined("\n" if len(damages) > 1 else " ", [*each, _("To take the other series, use '--skip-unusable'.")])
+    if are_there_others:
+        each.append(_("To take the other series, use '--skip-unusable'."))
+    return joined("\n" if len(damages) > 1 else " ", each)
 
 
 def _problem_sentence(problems: Sequence[DicomSeries], are_others_good: bool) -> str:

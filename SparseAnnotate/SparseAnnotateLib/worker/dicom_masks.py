@@ -10,6 +10,7 @@ import numpy as np
 
 from ..core import BadInputError, Cohort, VolumeGeometry, Watch
 from ..core.dicom_files import dicom_files, is_dicom_file, is_named_like_dicom
+from ..core.dicom_paths import number_of
 from ..core.dicom_reading import (
     SegmentationFile,
     is_segmentation_file,
@@ -17,10 +18,10 @@ from ..core.dicom_reading import (
     read_segmentation_header,
 )
 from ..core.dicom_source import cases_by_series, note_codes, read_source
-from ..core.given_paths import GivenPath
+from ..core.given_paths import GivenPath, does_not_exist
 from ..core.images import IMAGE_ENDINGS
 from ..core.messages import _, capitalized, counted, listed
-from .dicom_intake import log_skipped
+from .dicom_intake import is_pattern, log_skipped, not_dicom
 
 
 @dataclass(frozen=True)
@@ -30,11 +31,13 @@ class SegmentationFiles:
     Attributes:
         given: each file with the file or folder that was given. others: what is not DICOM, as given.
         problems: by file, why one is no DICOM SEG, or is so damaged that it does not say what it is.
+        places: each file, those with problems among them, with the file or folder that was given.
     """
 
     given: dict[str, GivenPath] = field(default_factory=dict)
-    others: list[str] = field(default_factory=list)
+    others: list[GivenPath] = field(default_factory=list)
     problems: dict[str, BadInputError] = field(default_factory=dict)
+    places: dict[str, GivenPath] = field(default_factory=dict)
 
 
 def segmentation_files(given: Sequence[str], watch: Watch) -> SegmentationFiles:
@@ -52,23 +55,25 @@ def segmentation_files(given: Sequence[str], watch: Watch) -> SegmentationFiles:
             names = os.listdir(path) if os.access(path, os.R_OK) else []
             has_images = any(name.lower().endswith(IMAGE_ENDINGS) for name in names)
             if has_images or not _take_folder(place, found, part):
-                found.others.append(text)
+                found.others.append(place)
+        elif is_named_like_dicom(path) and not os.path.exists(path) and not is_pattern(path):
+            found.problems[path], found.places[path] = does_not_exist(place), place
         elif path.lower().endswith(IMAGE_ENDINGS) or not os.path.isfile(path):
-            found.others.append(text)
+            found.others.append(place)
         elif is_dicom_file(path, place) or is_named_like_dicom(path):
             _take_given(place, found)
         else:
-            found.others.append(text)
+            found.others.append(place)
     return found
 
 
 def _take_given(given: GivenPath, found: SegmentationFiles) -> None:
     path = given.path
+    found.places[path] = given
     if not is_dicom_file(path, given):
-        problem = _("{file} is named like a DICOM file, but has other content. It may be damaged: copy it again.")
-        found.problems[path] = BadInputError(problem.format(file=capitalized(given.called(_("file")))))
+        found.problems[path] = not_dicom(given)
     elif not _take_file(path, given, found):
-        problem = _("{file} is no segmentation (DICOM SEG).")
+        problem = _("{file} is not a segmentation (DICOM SEG).")
         found.problems[path] = BadInputError(problem.format(file=capitalized(given.called(_("DICOM file")))))
 
 
@@ -82,7 +87,7 @@ def _take_folder(folder: GivenPath, found: SegmentationFiles, watch: Watch) -> b
         raise BadInputError(
             counted(
                 len(taken),
-                _("{folder} has {count} DICOM file, which is no segmentation (DICOM SEG). {others}"),
+                _("{folder} has {count} DICOM file, which is not a segmentation (DICOM SEG). {others}"),
                 _("{folder} has {count} DICOM files, none of which is a segmentation (DICOM SEG). {others}"),
                 folder=capitalized(folder.shown),
                 others=_("Other objects, such as structure sets (RTSTRUCT), are not read as masks."),
@@ -94,6 +99,7 @@ def _take_folder(folder: GivenPath, found: SegmentationFiles, watch: Watch) -> b
 
 def _take_file(path: str, given: GivenPath, found: SegmentationFiles) -> bool:
     """Take a file that is a DICOM SEG, or so damaged that it may be one; False when it is none."""
+    found.places[path] = given
     try:
         if not is_segmentation_file(path, given):
             return False
@@ -124,21 +130,21 @@ class DicomMasks:
         self.problems: dict[str, BadInputError] = {}
         self._files: dict[str, SegmentationFile] = {}
         found = segmentation_files(given, watch.part(0, 2))
-        paths, self.others = found.given, found.others
+        paths, self.others, self._places = found.given, found.others, found.places
         for path, error in found.problems.items():
-            self.problems[self._key(path, error.message)] = error
+            self.problems[self.key(path, error.message)] = error
         by_series = cases_by_series(cohort) if paths else {}
         several: dict[str, list[str]] = {}
         for path in reported(list(paths), watch.part(1, 2)):
             try:
                 file = self._files[path] = read_segmentation_header(path, paths[path])
             except BadInputError as error:
-                self.problems[self._key(path, error.message)] = error
+                self.problems[self.key(path, error.message)] = error
                 continue
             of_series = [name for key, name in by_series.items() if key.partition(" ")[0] in file.series_uids]
             names = [name for name in of_series if self._is_of_time_point(file, name)]
             if of_series and not names:
-                self.problems[self._key(path)] = BadInputError(
+                self.problems[self.key(path)] = BadInputError(
                     _(
                         "{file} refers to the series of {cases}, which has several time points, and "
                         "not only to the images of the one that was taken, so it is not clear whether it belongs to "
@@ -148,9 +154,9 @@ class DicomMasks:
             elif len(set(names)) == 1:
                 several.setdefault(names[0], []).append(path)
             elif not names and len(cohort.cases) and not by_series:
-                self.others.append(path)  # by its name, like any mask
+                self.others.append(GivenPath(path))  # by its name, like any mask
             elif names:
-                self.problems[self._key(path)] = BadInputError(
+                self.problems[self.key(path)] = BadInputError(
                     _(
                         "{file} refers to the series of several cases ({cases}), so it is not clear to "
                         "which it belongs. Split it by series first."
@@ -159,7 +165,7 @@ class DicomMasks:
                     )
                 )
             else:
-                self.problems[self._key(path)] = BadInputError(
+                self.problems[self.key(path)] = BadInputError(
                     _(
                         "{file} refers to a series that no case of the cohort was made from. A "
                         "segmentation of another series, even of the same patient, is not taken."
@@ -190,10 +196,10 @@ class DicomMasks:
         """The same with what it is."""
         return self._files[path].shown if path in self._files else _("the mask '{path}'").format(path=path)
 
-    def _key(self, path: str, message: str = "") -> str:
+    def key(self, path: str, message: str = "") -> str:
         """What a file that cannot be used is called in `problems`; `message`: why its header cannot be used."""
         shown = message or self.shown(path)
-        return path if f"'{path}'" in shown else _("DICOM SEG {number}").format(number=len(self.problems) + 1)
+        return path if f"'{path}'" in shown else number_of(path, self._places[path])
 
     def read(self, case: str, path: str, geometry: VolumeGeometry) -> tuple[Mapping[int, str], np.ndarray]:
         """The names of the segments, and labels on the case's grid: (K, J, I), the number of the segment or 0.

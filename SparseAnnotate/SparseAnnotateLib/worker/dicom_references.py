@@ -42,7 +42,7 @@ class DicomReferences:
                 _(
                     "Some references are DICOM SEG files, and number {number} of the {count} given is not. Give "
                     "references of one kind."
-                ).format(number=list(given).index(self.others[0]) + 1, count=len(given))
+                ).format(number=self.others[0].number, count=len(given))
             )
         files = [read_segmentation_header(path, paths[path]) for path in reported(list(paths), watch.part(1, 2))]
         for one in series:

@@ -109,7 +109,7 @@ def import_drawn(request: ImportDrawnRequest, watch: Watch) -> list[TakenMask]:
     looking, watch = (watch.stage(_SHARES, stage) for stage in range(2))
     reading = _Reading(cohort, request, looking)
     dicom = reading.dicom
-    matched = matched_masks(cohort, image_files(dicom.others))
+    matched = matched_masks(cohort, image_files(dicom.others), dicom)
     found = {**matched.of_case, **dicom.of_case}
     problems = {**matched.problems, **dicom.problems}
     for name in set(matched.of_case) & set(dicom.of_case):

@@ -9,7 +9,8 @@ from pathlib import Path
 from ..core import BadInputError, Cohort
 from ..core.case_names import collision_key, file_stem
 from ..core.decathlon import case_name
-from ..core.messages import _, listed
+from ..core.messages import _, capitalized, listed
+from .dicom_masks import DicomMasks
 from .reference_order import NamesAlike
 
 
@@ -21,13 +22,15 @@ class MatchedMasks:
     problems: dict[str, BadInputError] = field(default_factory=dict)
 
 
-def matched_masks(cohort: Cohort, paths: Sequence[str]) -> MatchedMasks:
+def matched_masks(cohort: Cohort, paths: Sequence[str], dicom: DicomMasks | None = None) -> MatchedMasks:
     """Match mask files with cases by name.
 
     A mask belongs to the case of its name ('s1.nrrd' to 's1'); else to the one whose name it begins with, followed by
     other than a letter or digit ('s1_seg.nrrd'); else to the only one that begins with its name ('s1.nrrd' to
     's1_0000'). A mask in a folder named like a case ('s1/seg.nrrd') belongs to that case. When this leaves several
     cases, or gives a case several masks, they are not matched.
+
+    `dicom`: knows how to call those that are DICOM SEG files.
     """
     by_key = {collision_key(file_stem(case.name)): case.name for case in cohort.cases}
     by_key |= {collision_key(case.name): case.name for case in cohort.cases}
@@ -40,13 +43,12 @@ def matched_masks(cohort: Cohort, paths: Sequence[str]) -> MatchedMasks:
             several.setdefault(names[0], []).append(path)
             continue
         if names:
-            problem = _("The mask '{path}' could belong to several cases by its name: {cases}. Name it like its case.")
+            problem = _("{mask} could belong to several cases by its name: {cases}. Name it like its case.")
         else:
-            problem = _("No case has the name of the mask '{path}'. Name the file, or its folder, like its case.")
-        short = "/".join(Path(path).parts[-2:])
-        cases = listed([f"'{name}'" for name in names], 3)
-        found.problems[path if short in found.problems else short] = BadInputError(
-            problem.format(path=path, cases=cases)
+            problem = _("No case has the name of {mask}. Name the file, or its folder, like its case.")
+        cases, mask = listed([f"'{name}'" for name in names], 3), _shown(path, dicom)
+        found.problems[_key(path, found, dicom)] = BadInputError(
+            problem.format(mask=capitalized(mask) if names else mask, cases=cases)
         )
     for name, masks in several.items():
         if len(masks) == 1:
@@ -56,9 +58,21 @@ def matched_masks(cohort: Cohort, paths: Sequence[str]) -> MatchedMasks:
                 _(
                     "The case '{case}' has several masks by their names: {masks}. Give one; put masks of single "
                     "structures together in one file first."
-                ).format(case=name, masks=listed([f"'{mask}'" for mask in masks], 3))
+                ).format(case=name, masks=listed([dicom.shown(mask) if dicom else f"'{mask}'" for mask in masks], 3))
             )
     return found
+
+
+def _shown(path: str, dicom: DicomMasks | None) -> str:
+    return _("the mask '{path}'").format(path=path) if dicom is None else dicom.shown_mask(path)
+
+
+def _key(path: str, found: MatchedMasks, dicom: DicomMasks | None) -> str:
+    """What a mask that belongs to no case is called in `problems`."""
+    if dicom is not None and dicom.has(path):
+        return dicom.key(path)
+    short = "/".join(Path(path).parts[-2:])
+    return path if short in found.problems else short
 
 
 def _cases_of(path: str, alike: NamesAlike, by_key: dict[str, str]) -> list[str]:

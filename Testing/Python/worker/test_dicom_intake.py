@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 import shutil
 import tarfile
 import zipfile
@@ -12,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pydicom
 import pytest
+from scipy.io import savemat
 
 from dicom_made import oblique, write_series
 from small_volumes import ball, cancelled_at
@@ -25,7 +27,7 @@ from SparseAnnotateLib.core import (
     Watch,
     dicom_source,
 )
-from SparseAnnotateLib.core.dicom_files import dicom_files
+from SparseAnnotateLib.core.dicom_files import dicom_files, uids_within
 from SparseAnnotateLib.core.dicom_headers import read_headers
 from SparseAnnotateLib.core.dicom_series import DicomSeries, series_of
 from SparseAnnotateLib.core.dicom_writing import DicomSegment, write_segmentation
@@ -256,7 +258,7 @@ def test_looking_whether_a_folder_has_dicom_files_can_be_cancelled(tmp_path, nam
         (tmp_path / "in" / str(number)).mkdir(parents=True)
         (tmp_path / "in" / str(number) / named).write_bytes(b"no DICOM")
     with pytest.raises(CancelledError):
-        holds_dicom([str(tmp_path / "in")], False, cancelled_at(0))
+        holds_dicom([str(tmp_path / "in")], False, False, cancelled_at(0))
 
 
 NOISE = np.random.default_rng(0).bytes(10_000)
@@ -355,7 +357,7 @@ def test_dicom_files_that_are_no_segmentations_are_refused_as_masks(tmp_path, ca
         in (capsys.readouterr().err)
     )
     assert run("import-drawn", cohort.folder, min((tmp_path / "in").iterdir())) == 1
-    assert "The DICOM file given is no segmentation (DICOM SEG)." in capsys.readouterr().err
+    assert "The DICOM file given is not a segmentation (DICOM SEG)." in capsys.readouterr().err
 
 
 def test_a_series_that_lacks_images_names_damaged_files_as_a_possible_reason(tmp_path, capsys):
@@ -394,7 +396,7 @@ def test_what_is_given_is_called_by_its_number_because_the_shell_may_have_writte
     (patients[1] / "a.dcm").write_text("x" * 200)
     assert run("create", tmp_path / "co", *patients) == 1
     said += capsys.readouterr().err
-    assert "None of the files in number 2 of the 3 files and folders given is DICOM, although 1 have" in said
+    assert "None of the files in number 2 of the 3 files and folders given is DICOM, although 1 has the" in said
     assert "Annegret" not in said
     assert run("create", tmp_path / "co", tmp_path / "tpyo", "--series", "liver") == 1
     assert f"The file or folder '{tmp_path / 'tpyo'}' does not exist." in capsys.readouterr().err
@@ -484,3 +486,158 @@ def test_a_missing_rescaling_of_a_channel_follows_what_is_said_of_the_channel(tm
     options = ["--channel", "other=other", *modality]
     assert run("add", tmp_path / "second", tmp_path / "other", *options) == 0
     assert capsys.readouterr().err.count(NO_RESCALING) == 1
+
+
+def test_a_file_of_another_kind_is_no_damaged_dicom_file_because_of_uids_in_it(tmp_path, capsys):
+    """UIDs as values of other formats, a whole DICOM file after other content, and an element without series."""
+    folder = tmp_path / "in"
+    headers = write_series(folder, VOXELS, GEOMETRY)
+    uid = headers[0].SOPInstanceUID
+    savemat(folder / "info.mat", {"SOPInstanceUID": "1.2.840.113619.2.55.3.604688.1", "x": np.arange(3)})
+    (folder / "info.pkl").write_bytes(pickle.dumps({"uid": "1.2.840.113619.2.55.3.604688.1"}, protocol=2))
+    (folder / "copy.bin").write_bytes(b"x" * 300 + min(folder.glob("IM*")).read_bytes()[132:])
+    element = b"\x08\0\x18\0UI" + len(uid).to_bytes(2, "little") + uid.encode("ascii")
+    (folder / "element.bin").write_bytes(b"x" * 300 + element)
+    assert run("create", tmp_path / "co", folder) == 0
+    assert "Skipped 4 files that are not DICOM." in capsys.readouterr().err
+
+
+def test_a_damaged_file_of_another_series_does_not_make_the_series_beside_it_unusable(tmp_path, capsys):
+    write_series(tmp_path / "other", VOXELS, GEOMETRY)
+    write_series(tmp_path / "in", VOXELS, GEOMETRY)
+    content = min((tmp_path / "other").iterdir()).read_bytes()
+    (tmp_path / "in" / "a").write_bytes(b"x" * 300 + content[300:])
+    assert run("create", tmp_path / "co", tmp_path / "in") == 1
+    assert "is damaged: its header is incomplete. Copy it again." in capsys.readouterr().err
+    assert run("create", tmp_path / "co", tmp_path / "in", "--skip-unusable") == 0
+    assert len(Cohort.open(tmp_path / "co").cases) == 1
+
+
+@pytest.mark.parametrize("is_explicit", [True, False])
+@pytest.mark.parametrize("tag", [b"\x08\0\x16\0", b"\x08\0\x18\0", b"\x20\0\x0d\0", b"\x20\0\x0e\0"])
+def test_elements_with_uids_are_found_wherever_they_are(tmp_path, tag, is_explicit):
+    uid = b"2.25.329800735698586629295641978511506172918"
+    length = b"UI" + len(uid).to_bytes(2, "little") if is_explicit else len(uid).to_bytes(4, "little")
+    (tmp_path / "a").write_bytes(b"\xff" * 1000 + tag + length + uid)
+    assert list(uids_within(tmp_path / "a").values()) == [uid.decode("ascii")]
+    (tmp_path / "a").write_bytes(b"\xff" * 1000 + tag[:2] + b"\1\1" + length + uid)
+    assert uids_within(tmp_path / "a") == {}
+
+
+def test_a_segmentation_without_a_case_of_its_name_is_called_by_its_number(tmp_path, capsys):
+    """In a cohort that was not made from DICOM, where masks belong to cases by their names."""
+    write_image(tmp_path / "s1.nrrd", LABELS, GEOMETRY)
+    assert run("create", tmp_path / "co", tmp_path / "s1.nrrd", "--labels", "1=liver", "--copy-images") == 0
+    write_series(tmp_path / "in", VOXELS, GEOMETRY)
+    series = series_in(tmp_path / "in")
+    folder = tmp_path / "Annegret"
+    one, two = (segmentation(folder / name, series) for name in ("a.dcm", "b.dcm"))
+    capsys.readouterr()
+    assert run("import-drawn", tmp_path / "co", one) == 1
+    said = capsys.readouterr().err
+    assert "No case has the name of the DICOM SEG given. Name the file, or its folder, like its case." in said
+    assert run("import-drawn", tmp_path / "co", one, two) == 1
+    said += capsys.readouterr().err
+    assert (
+        "'number 2': No case has the name of the DICOM SEG that is number 2 of the 2 files and folders given." in said
+    )
+    assert run("import-drawn", tmp_path / "co", folder) == 1
+    said += capsys.readouterr().err
+    assert "'number 1': No case has the name of the DICOM SEG number 1 of 2 in folder 1 of" in said
+    for path in (one, two):
+        path.rename(path.with_name(f"s1_{path.name}"))
+    assert run("import-drawn", tmp_path / "co", *folder.iterdir()) == 1
+    said += capsys.readouterr().err
+    assert "has several masks by their names: the DICOM SEG that is number 1 of the 2 files and folders given, " in said
+    assert "Annegret" not in said
+
+
+def test_files_that_are_no_segmentations_are_called_by_the_same_number_twice(tmp_path, capsys):
+    cohort = cohort_of(tmp_path, "in")
+    good = segmentation(tmp_path / "a.dcm", series_in(tmp_path / "in"))
+    shutil.copytree(tmp_path / "in", tmp_path / "Annegret")
+    capsys.readouterr()
+    missing = tmp_path / "Annegret" / "c.dcm"
+    assert run("import-drawn", cohort.folder, good, min((tmp_path / "Annegret").iterdir()), missing) == 1
+    said = capsys.readouterr().err
+    assert "'number 2': The DICOM file that is number 2 of the 3 files and folders given is not a segmentation" in said
+    assert "'number 3': Number 3 of the 3 files and folders given does not exist." in said
+    assert "Annegret" not in said
+
+
+def test_a_folder_with_damaged_files_only_is_not_shown(tmp_path, capsys):
+    cohort = cohort_of(tmp_path, "in")
+    folders = [tmp_path / name for name in ("Annegret 1", "Annegret 2")]
+    for folder in folders:
+        (folder / "ct").mkdir(parents=True)
+        (folder / "ct" / "a.dcm").write_bytes(b"")
+    capsys.readouterr()
+    assert run("import-drawn", cohort.folder, folders[0] / "ct") == 1
+    said = capsys.readouterr().err
+    assert "The folder given has no images directly in it. Its 1 file is neither an image nor DICOM, although" in said
+    assert run("import-drawn", cohort.folder, *folders) == 1
+    said += capsys.readouterr().err
+    assert "Number 1 of the 2 files and folders given has no images directly in it." in said
+    assert "Annegret" not in said
+
+
+@pytest.mark.parametrize("command", ["create", "add"])
+def test_a_file_that_is_only_named_like_dicom_is_refused_as_damaged(tmp_path, command, capsys):
+    cohort = cohort_of(tmp_path, "other")
+    target = cohort.folder if command == "add" else tmp_path / "new"
+    (tmp_path / "Annegret").mkdir()
+    path = tmp_path / "Annegret" / "Annegret.dcm"
+    path.write_bytes(b"")
+    capsys.readouterr()
+    assert run(command, target, path) == 1
+    said = capsys.readouterr().err
+    assert "The file given is named like a DICOM file, but has other content. It may be damaged: copy it again." in said
+    assert "--skip-unusable" not in said
+    assert "Annegret" not in said
+
+
+def test_a_file_that_is_only_named_like_dicom_among_others_is_named_and_skipped_when_asked_for(tmp_path, capsys):
+    write_series(tmp_path / "Annegret", VOXELS, GEOMETRY)
+    (tmp_path / "Annegret" / "a.dcm").write_bytes(b"")
+    given = sorted((tmp_path / "Annegret").iterdir())
+    assert run("create", tmp_path / "co", *given) == 1
+    said = capsys.readouterr().err
+    assert (
+        "The file that is number 7 of the 7 files and folders given is named like a DICOM file, but has other" in said
+    )
+    assert "To take the other series, use '--skip-unusable'." in said
+    assert run("create", tmp_path / "co", *given, "--skip-unusable") == 0
+    said += capsys.readouterr().err
+    assert "Skipped 1 file that is not DICOM. It is named like a DICOM file, so it may be damaged." in said
+    assert "Annegret" not in said
+    assert len(Cohort.open(tmp_path / "co").cases) == 1
+
+
+def test_what_does_not_exist_among_several_is_called_by_its_number(tmp_path, capsys):
+    """The shell also finds links to nothing. A pattern was typed."""
+    write_series(tmp_path / "A Annegret", VOXELS, GEOMETRY)
+    missing = tmp_path / "B Annegret"
+    assert run("create", tmp_path / "co", tmp_path / "A Annegret", missing) == 1
+    said = capsys.readouterr().err
+    assert "Number 2 of the 2 files and folders given does not exist." in said
+    assert "Annegret" not in said
+    assert run("create", tmp_path / "co", tmp_path / "A Annegret", tmp_path / "C*") == 1
+    assert f"The file or folder '{tmp_path / 'C*'}' does not exist." in capsys.readouterr().err
+
+
+def test_a_series_of_nobody_is_called_by_the_number_of_its_folder(tmp_path, capsys):
+    def without_patient(headers):
+        for dataset in headers:
+            del dataset.PatientName, dataset.PatientID
+
+    for name in ("sub-01", "sub-02"):
+        write_series(tmp_path / "in" / name / "ct", VOXELS, GEOMETRY, without_patient)
+    assert run("create", tmp_path / "co", tmp_path / "in") == 0
+    said = capsys.readouterr().err
+    for number in (1, 2):
+        line = next(line for line in said.splitlines() if line.startswith(f"'case_00{number}': "))
+        assert line.endswith(f" in folder 1 of 1 in folder {number} of 2 in the folder given")
+    assert run("create", tmp_path / "more", *sorted((tmp_path / "in").iterdir())) == 0
+    said += capsys.readouterr().err
+    assert ") in folder 1 of 1 in number 2 of the 2 files and folders given" in said
+    assert "sub-0" not in said

@@ -140,7 +140,7 @@ def test_a_segmentation_refers_to_images_of_a_file_by_their_numbers():
 
 @pytest.mark.parametrize(
     ("number", "words"),
-    [("4", "it has 3 time points, so there is no time point 4"), ("-1", "Time points are numbered from 1 on")],
+    [("4", "it has 3 time points, so there is no time point 4"), ("-1", "numbered from 1; there is no time point -1.")],
 )
 def test_a_time_point_that_is_not_there_is_refused(tmp_path, capsys, number, words):
     write_series(tmp_path / "dicom", POINTS[0], GRID, several(position))
