@@ -426,6 +426,7 @@ def test_a_folder_without_rights_is_named(tmp_path, capsys, monkeypatch, argumen
     if is_root:  # who may read anything
         for folder in (tmp_path, *tmp_path.parents[:3]):
             folder.chmod(folder.stat().st_mode | 0o55)
+        tmp_path.chmod(0o777)
         os.seteuid(65534)
     try:
         assert main([text.format(closed=closed / "in") for text in arguments]) == 1
