@@ -13,7 +13,8 @@ import pytest
 
 from small_volumes import QUICK_TRAINING, ball, noisy_image
 from SparseAnnotateLib.command_line.main import main
-from SparseAnnotateLib.core import BadInputError, Cohort, LedgerEntry, Plane, VolumeGeometry, Watch
+from SparseAnnotateLib.core import BadInputError, Cohort, LedgerEntry, Plane, SparseAnnotation, VolumeGeometry, Watch
+from SparseAnnotateLib.core.image_fingerprint import image_files
 from SparseAnnotateLib.core.images import read_facts, read_image, write_image
 from SparseAnnotateLib.core.origin import Origin
 from SparseAnnotateLib.runs import TrainingSettings
@@ -221,6 +222,44 @@ def test_what_was_accepted_is_named_with_the_time_of_its_file(replaced, capsys):
     shown = " ".join(capsys.readouterr().out.split())
     assert re.search(r"ball_0.* its voxels have other values.* 2026-05-04 13:07", shown)
     assert "Accepted 1 image: what was drawn on this case counts as drawn on it now. Results that were made" in shown
+
+
+@pytest.mark.parametrize("ending", ["nhdr", "mhd"])
+def test_the_time_of_the_voxels_counts_where_they_are_in_a_file_of_their_own(tmp_path, ending):
+    geometry = VolumeGeometry.from_spacing((24, 28, 32))
+    cohort = Cohort.create(tmp_path / "c", "c", {1: "ball"})
+    path = cohort.folder / "images" / f"a.{ending}"
+    path.parent.mkdir()
+    write_image(path, noisy_image(ball(), 1), geometry)
+    cohort.add_case("a", path)
+    cohort.save_annotation("a", SparseAnnotation.from_slices(ball(), geometry, Plane.AXIAL, [8]))
+    write_image(path, noisy_image(ball(), 2), geometry)
+    header, voxels = image_files(path)
+    os.utime(header, (0, datetime(2026, 5, 1, 12, 0).timestamp()))
+    os.utime(voxels, (0, datetime(2026, 5, 4, 13, 7, 30).timestamp()))
+    (found,) = requests.accept_image(AcceptImageRequest(str(cohort.folder)), Watch())
+    assert found.written == "2026-05-04 13:07"
+
+
+def test_an_image_is_accepted_while_another_channel_is_replaced(tmp_path, monkeypatch):
+    geometry = VolumeGeometry.from_spacing((24, 28, 32))
+    cohort = Cohort.create(tmp_path / "c", "c", {1: "ball"}, channels=("FLAIR", "T1"))
+    for name in ("FLAIR", "T1"):
+        write_image(tmp_path / f"{name}.nrrd", noisy_image(ball(), 1), geometry)
+    cohort.add_case("a", tmp_path / "FLAIR.nrrd", further={"T1": tmp_path / "T1.nrrd"})
+    cohort.save_annotation("a", SparseAnnotation.from_slices(ball(), geometry, Plane.AXIAL, [8]))
+    replace_image(cohort, "a")
+    changed = Cohort.image_change
+
+    def replacing(cohort, name):
+        write_image(cohort.channel_paths(name)["T1"], noisy_image(ball(), 2), geometry)
+        return changed(cohort, name)
+
+    monkeypatch.setattr(Cohort, "image_change", replacing)
+    (found,) = requests.accept_image(AcceptImageRequest(str(cohort.folder)), Watch())
+    assert found.case == "a"
+    monkeypatch.undo()
+    assert cohort.image_change("a") is None
 
 
 def test_an_image_that_is_replaced_while_it_is_looked_at_is_not_accepted(replaced, monkeypatch):
