@@ -163,7 +163,7 @@ def test_recommended_slices_come_back_into_the_ledgers(relay, cohort):
 def test_a_case_whose_image_was_replaced_is_named_and_the_others_have_their_slices(relay, cohort):
     write_image(cohort.image_path("a"), noisy_image(LABELS, 7), GEOMETRY)
     with pytest.raises(
-        PartlyDoneError, match=r"1 case was left out; slices of the others \(1\).*'a': The image"
+        PartlyDoneError, match=r"1 case was left out. Slices were recommended for the other one.*'a': The image"
     ) as error:
         relay.answer("recommend", recommending(cohort), Watch(), always_there=True)
     assert {row["case"] for row in error.value.shown} == {"b"}
