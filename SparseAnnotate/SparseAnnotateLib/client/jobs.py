@@ -10,6 +10,7 @@ from collections.abc import Callable, Generator
 from typing import Any
 
 from ..core import CancelledError, Progress, SparseAnnotateError, WorkerError
+from ..core.failed_cases import PartlyDoneError
 from ..core.messages import _
 from ..core.pieces import Piece
 from .subprocess_transport import BlockingWorker, SubprocessTransport
@@ -122,7 +123,11 @@ class WorkerJobs:
         if method is not None:
             if self._blocking is None:
                 self._blocking = BlockingWorker(self._command(), while_waiting=self._while_waiting)
-            answer = self._blocking.call(method, answer, on_progress)
+            try:
+                answer = self._blocking.call(method, answer, on_progress)
+            except PartlyDoneError as error:
+                _through(finish(error.shown), on_progress)
+                raise
         return _through(finish(answer), on_progress)
 
     def start(
@@ -205,7 +210,9 @@ class WorkerJobs:
 
     def _ask(self, job: Job, method: str | None, params: Any, finish: Callable[[Any], Any]) -> None:
         def answered(call: Call[Transport]) -> None:
-            if call.error is not None:
+            if isinstance(call.error, PartlyDoneError):
+                self._finish(job, finish, call.error.shown, call.error)
+            elif call.error is not None:
                 self._end(job, error=call.error)
             else:
                 self._finish(job, finish, call.result)
@@ -218,7 +225,10 @@ class WorkerJobs:
         except Exception as problem:
             self._end(job, error=self._expected_error(job, problem))
 
-    def _finish(self, job: Job, finish: Callable[[Any], Any], answer: Any) -> None:
+    def _finish(
+        self, job: Job, finish: Callable[[Any], Any], answer: Any, error: SparseAnnotateError | None = None
+    ) -> None:
+        """Use an answer; `error`: reported afterwards, when it is that of a part of what was asked."""
         job.call = None
         # The worker has finished: a cancellation request that comes now would only discard its result.
         job.is_cancelled = self._is_abandoned
@@ -230,7 +240,7 @@ class WorkerJobs:
         except Exception as problem:
             self._end(job, error=self._expected_error(job, problem))
             return
-        self._continue(job, steps, lambda result: self._end(job, result))
+        self._continue(job, steps, lambda result: self._end(job, result if error is None else None, error))
 
     def _continue(self, job: Job, steps: Steps | Any, then: Callable[[Any], None]) -> None:
         """Run the steps from the event loop, some at a time; `then` is called with their result."""

@@ -15,8 +15,10 @@ from collections.abc import Callable, Collection
 from typing import IO, Any
 
 from ..core import BadInputError, CancelledError, Progress, SparseAnnotateError, Watch
+from ..core.failed_cases import PartlyDoneError
 from ..core.messages import _
 from ..core.permissions import forbidden_files_named
+from ..core.strict_json import to_plain
 from . import jsonrpc
 
 CANCEL_ANSWER_SECONDS = 1.5
@@ -153,7 +155,9 @@ class RequestServer:
         except CancelledError as error:
             self._finish(identifier, jsonrpc.error_line(identifier, jsonrpc.REQUEST_CANCELLED, error.message))
         except SparseAnnotateError as error:
-            kind = {"type": type(error).__name__}
+            kind: dict[str, Any] = {"type": type(error).__name__}
+            if isinstance(error, PartlyDoneError):
+                kind["shown"] = to_plain(error.shown)
             self._finish(identifier, jsonrpc.error_line(identifier, jsonrpc.REPORTED_ERROR, error.message, kind))
         except MemoryError:
             message = _("Not enough memory. Close other programs, or use smaller patches.")

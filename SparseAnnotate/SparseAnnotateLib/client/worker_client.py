@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
 
 from ..core import BusyError, CancelledError, Progress, SparseAnnotateError, WorkerError
+from ..core.failed_cases import PartlyDoneError
 from ..core.messages import _, joined
 from . import jsonrpc
 
@@ -176,5 +177,7 @@ def _error_from(error: dict[str, Any]) -> SparseAnnotateError:
     message, data = jsonrpc.error_message(error), error.get("data")
     if error.get("code") == jsonrpc.REQUEST_CANCELLED:
         return CancelledError(message)
-    is_busy = isinstance(data, dict) and data.get("type") == BusyError.__name__
-    return BusyError(message) if is_busy else WorkerError(message)
+    kind = data.get("type") if isinstance(data, dict) else None
+    if isinstance(data, dict) and kind == PartlyDoneError.__name__ and isinstance(data.get("shown"), list):
+        return PartlyDoneError(message, data["shown"])
+    return BusyError(message) if kind == BusyError.__name__ else WorkerError(message)

@@ -112,7 +112,7 @@ def _train(options: argparse.Namespace, watch: Watch) -> Any:
     request = training_choice(options)
     if options.plan_only and options.live:
         raise BadInputError(
-            _("Leave out '--plan-only' or '--live': a training that goes on until you stop it has no plan.")
+            _("Leave out '--plan-only' or '--live': a training that runs until you stop it has no plan.")
         )
     if options.plan_only:
         return answered(options, "plan_training", requests.PlanTrainingRequest(**request), watch)

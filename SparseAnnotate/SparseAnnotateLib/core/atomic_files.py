@@ -54,14 +54,14 @@ def expanded(path: str | Path) -> Path:
 
 
 def require_writable(path: str | Path) -> None:
-    """Make the folder of a file that is going to be written after long work.
+    """Find out whether a file can be written that is going to be written after long work; nothing stays of the try.
 
     Raises FileWriteError when it cannot be written.
     """
     path = Path(path)
     if path.is_dir():
         raise FileWriteError(why_not_written(path, IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))))
-    require_writable_folder(path.parent, path)
+    require_writable_place(path.parent, path)
 
 
 def require_writable_folder(folder: Path, path: Path | None = None) -> None:
@@ -74,14 +74,14 @@ def require_writable_folder(folder: Path, path: Path | None = None) -> None:
         raise FileWriteError(why_not_written(path or folder, error)) from error
 
 
-def require_writable_place(folder: Path) -> None:
+def require_writable_place(folder: Path, path: Path | None = None) -> None:
     """As `require_writable_folder`, for a folder that is made only later: nothing stays of the try."""
     existing = next((place for place in (folder, *folder.parents) if os.path.lexists(place)), folder)
     try:
         with tempfile.TemporaryFile(dir=existing):
             pass
     except OSError as error:
-        raise FileWriteError(why_not_written(folder, error)) from error
+        raise FileWriteError(why_not_written(path or folder, error)) from error
 
 
 def write_bytes(path: str | Path, content: bytes) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from abc import abstractmethod
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -118,17 +118,20 @@ class CohortDrawnOn(CohortVoxels):
                 found[name] = error
         return found
 
-    def accept_image(self, name: str, wait_seconds: float = 10.0, image: str = "") -> None:
+    def accept_image(
+        self, name: str, wait_seconds: float = 10.0, image: str = "", channels: Sequence[str] | None = ()
+    ) -> None:
         """Let what was drawn on a case belong to the image that is there now.
 
         Args:
-            image: the `image_fingerprint` that it must have; by default any.
+            image: the `image_fingerprint` that it must have; by default any. channels: those that it is of, by default
+                the first alone.
 
         Raises BadInputError when that image cannot be read, or has another grid, or another fingerprint; BusyError when
         another process works in the folder for longer than `wait_seconds`.
         """
         drawn_on = result_of(self._finding_image(name))
-        if image and self.image_fingerprint(name) != image:
+        if image and self.image_fingerprint(name, channels) != image:
             raise ReplacedError(name)
         with FolderLock(self.state_folder, f"accepting the image of case '{name}'", wait_seconds):
             change = self._change_of_grid(name, drawn_on.geometry)

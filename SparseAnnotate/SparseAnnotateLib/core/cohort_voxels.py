@@ -69,7 +69,7 @@ class CohortVoxels(CohortChannels):
     def voxel_marks(self, name: str, channels: Sequence[str] | None = None, read: bool = True) -> dict[str, str]:
         """The `voxel_fingerprint` of each channel of a case alone.
 
-        None when some voxels are not numbers, or are not known yet, or an image cannot be read.
+        Empty when some voxels are not numbers, or are not known yet, or an image cannot be read.
 
         Args:
             channels: as for `image_fingerprint`. read: whether images are read whose voxels are not known yet.
@@ -84,6 +84,23 @@ class CohortVoxels(CohortChannels):
         except BadInputError:
             return {}
         return marks if all(marks.values()) else {}
+
+    def is_image_of(
+        self, name: str, file: str, voxels: str, grid: VolumeGeometry | None, channels: Sequence[str] | None = None
+    ) -> bool:
+        """Whether a case's images are those that had these fingerprints, or were only saved again.
+
+        Saved again means on the same grid, and with the same voxels. They are read only when the file is another one.
+
+        Args:
+            file: an `image_fingerprint`. voxels: a `voxel_fingerprint`; '' when it is not known. grid: of the first
+                image; None when it is not known. channels: as for `image_fingerprint`.
+        """
+        if self.image_fingerprint(name, channels) == file:
+            return True
+        if not voxels or (grid is not None and self.geometry(name).difference_from(grid) is not None):
+            return False
+        return self.voxel_fingerprint(name, channels) == voxels
 
     def image_since(self, name: str, path: Path) -> str:
         """The fingerprint of a case's image, to compare with that which an earlier result, in a file, was made from.
@@ -178,5 +195,12 @@ class CohortVoxels(CohortChannels):
 
     def _voxels_path(self, name: str, channel: str = "") -> Path:
         folder = self.cache_folder / "voxels"
-        is_first = channel in ("", self._first(name))
-        return (folder if is_first else folder / f"channel {channel}") / f"{self._stem(name)}.json"
+        if channel not in ("", self._first(name)):
+            folder /= self._folder_of_further(name, channel)
+        return folder / f"{self._stem(name)}.json"
+
+    def _folder_of_further(self, name: str, channel: str) -> str:
+        if not self.case(name).is_4d:
+            return f"channel {channel}"
+        # All channels are in one file, so its fingerprint does not show that their names were put in another order.
+        return f"frame {list(self.channel_paths(name)).index(channel)}"

@@ -36,7 +36,8 @@ def import_image(
         stem: name of the case's files without extension.
         made: the files that were made are appended to it, for `remove_imported`.
 
-    A header whose voxels lie outside its folder is not imported, because it would not find them.
+    A header whose voxels lie outside its folder is not imported, because it would not find them. A link to the same
+    file that is there already is kept, or replaced by a copy when copies are wanted.
 
     Raises FileWriteError when a copy cannot be written.
     """
@@ -57,12 +58,16 @@ def import_image(
         target = free_path(folder / kind / f"{stem}{ending}", lambda place: place.exists() and not place.samefile(path))
         places = {path: target}
     for file, place in places.items():
-        if place.exists():
+        was_there = place.exists()
+        # A link that an earlier attempt left is no copy.
+        if was_there and not (import_mode == "copy" and place.samefile(file)):
             continue
         if import_mode == "copy":
             with written_atomically(place) as temporary:
                 shutil.copyfile(file, temporary)
-            made.append(place)
+            # What was there before stays, also when the import is undone.
+            if not was_there:
+                made.append(place)
         elif _linked(file, place):
             made.append(place)
         else:

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from ..core import BadInputError, BusyError, CancelledError, Cohort, Plane, SparseAnnotateError, Watch, WorkerError
-from ..core.failed_cases import NOT_RECOMMENDED, report_failed
+from ..core.failed_cases import NOT_RECOMMENDED, PartlyDoneError, not_counted, report_failed
 from ..core.ledger import LedgerEntry
-from ..core.messages import _, counted, listed
+from ..core.messages import _, counted, joined, listed
 from ..core.strict_json import from_plain
 from .cohort_copy import CohortCopy, CohortFiles
 from .cohort_record import record_of
@@ -139,6 +139,8 @@ def on_host(host: Host, error: SparseAnnotateError, told: Callable[[str], str] =
         message = _("On '{host}': {problem}").format(host=host.name, problem=message)
     if message == error.message:
         return error
+    if isinstance(error, PartlyDoneError):
+        return PartlyDoneError(message, error.shown)
     return BusyError(message) if isinstance(error, BusyError) else WorkerError(message)
 
 
@@ -155,8 +157,14 @@ def answer_there(session: HostSession, method: str, params: Any, watch: Watch) -
     others = [name for name in names if name not in failed]
     if not failed or not others:
         return _answer_there(session, method, params, watch)
-    rows = _answer_there(session, method, {**params, "cases": others}, watch)
-    return report_failed(failed, len(others), NOT_RECOMMENDED, shown=rows)
+    more, total = "", (params.get("budget") or {}).get("total")
+    try:
+        rows = _answer_there(session, method, {**params, "cases": others}, watch)
+    except PartlyDoneError as error:
+        rows, more = error.shown, error.message
+        others = sorted({row["case"] for row in rows})
+    sentences = [more, not_counted(cohort, failed, params.get("planes", ()), total)]
+    return report_failed(failed, len(others), NOT_RECOMMENDED, shown=rows, more=joined(" ", filter(None, sentences)))
 
 
 def _answer_there(session: HostSession, method: str, params: Any, watch: Watch) -> Any:
@@ -174,6 +182,7 @@ def _answer_there(session: HostSession, method: str, params: Any, watch: Watch) 
             _("A picture of the slices cannot be made on a host. Leave it out, and make it with 'picture' afterwards.")
         )
     session.files.hold(area, watch)
+    partly: PartlyDoneError | None = None
     try:
         copy = send_copy(session, files, area, needs, sending)
         told = TextHere(session.files.path(area), cohort.state_folder, copy.images)
@@ -182,6 +191,8 @@ def _answer_there(session: HostSession, method: str, params: Any, watch: Watch) 
         try:
             with _naming(session.host, told.text):
                 result = session.worker(working).call(method, there, working)
+        except PartlyDoneError as error:
+            partly, result = error, error.shown
         except SparseAnnotateError:
             session.await_worker()
             if session.files.holds(area):
@@ -197,6 +208,8 @@ def _answer_there(session: HostSession, method: str, params: Any, watch: Watch) 
         _enter_recommended(cohort, result, copy)
     if changed:
         raise BadInputError(_changed_sentence(session.host, changed))
+    if partly is not None:
+        raise PartlyDoneError(partly.message, told.value(partly.shown))
     return told.value(result)
 
 

@@ -60,7 +60,7 @@ class RunCard:
         validation_dice: of the last model on held-out drawn slices, so inside the drawn range of the cases; of an
             ensemble, that of the average. None when none were held out, or for an ensemble of an earlier version.
         corrected_dice: the same as if everything that the last model labels beyond the drawn range, away from what is
-            drawn, were false; None when that is unknown.
+            drawn, were false; None when that is unknown, as for an ensemble.
         unsupported: label value to the share of what the last model labels so that lies there, in a sample of windows.
         is_live: True for a run that was trained while slices were being drawn: its `validation_dice` is that of the
             last slices, as the model predicted them before it learned from them.

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from ..core.errors import BadInputError
+from ..core.geometry import VolumeGeometry
 from ..core.messages import _
 from ..core.strict_json import LEFT_OUT_WHEN_EMPTY
 from .ct_scale import CtScale
@@ -96,7 +97,7 @@ class RunPlan:
         ct: how each channel that is CT is scaled, by its name, '' for images without names; the others are as
             `normalisation` says.
         voxels: case name to a fingerprint of its image's voxels, as far as it is known: for images that are saved
-            again.
+            again. grids: the grid of each of these images; none for a run that was planned before this was kept.
     """
 
     settings: TrainingSettings
@@ -118,6 +119,7 @@ class RunPlan:
     channels: tuple[str, ...] = field(default=(), metadata=LEFT_OUT_WHEN_EMPTY)
     ct: dict[str, CtScale] = field(default_factory=dict, metadata=LEFT_OUT_WHEN_EMPTY)
     voxels: dict[str, str] = field(default_factory=dict, metadata=LEFT_OUT_WHEN_EMPTY)
+    grids: dict[str, VolumeGeometry] = field(default_factory=dict, metadata=LEFT_OUT_WHEN_EMPTY)
 
     def __post_init__(self) -> None:
         roles = [model.role for model in self.models]

@@ -9,6 +9,7 @@ from pathlib import Path
 from ..core import BadInputError, CancelledError, Cohort, SparseAnnotateError, Watch
 from ..core.drawn_on import AcceptedImage
 from ..core.failed_cases import report_failed
+from ..core.image_fingerprint import image_files
 from ..core.messages import _
 
 _NOT_ACCEPTED = (
@@ -45,7 +46,8 @@ def accept_image(request: AcceptImageRequest, watch: Watch) -> list[AcceptedImag
     for number, name in enumerate(drawn):
         watch.step(number / len(drawn), _("checking the image of '{name}'").format(name=name))
         try:
-            image, written = cohort.image_fingerprint(name), _written(cohort.image_path(name))
+            # Only the first channel counts: another one may be replaced now.
+            image, written = cohort.image_fingerprint(name, ()), _written(cohort.image_path(name))
             change = _change(cohort, name)
             if change:
                 # No other one that replaces it in this moment.
@@ -62,7 +64,9 @@ def accept_image(request: AcceptImageRequest, watch: Watch) -> list[AcceptedImag
 
 
 def _written(path: Path) -> str:
-    return datetime.fromtimestamp(path.stat().st_mtime).strftime("%Y-%m-%d %H:%M")
+    """When an image, or its voxels in a file of their own, was written last."""
+    last = max(file.stat().st_mtime for file in image_files(path))
+    return datetime.fromtimestamp(last).strftime("%Y-%m-%d %H:%M")
 
 
 def _change(cohort: Cohort, name: str) -> str:

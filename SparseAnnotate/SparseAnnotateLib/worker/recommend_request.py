@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
+from itertools import zip_longest
+from typing import NoReturn
 
 import numpy as np
 
 from ..core import BadInputError, CancelledError, Cohort, Ledger, LedgerEntry, Plane, SparseAnnotateError, Watch
 from ..core.atomic_files import expanded, require_writable
+from ..core.drawn_on import changed_images_sentence
 from ..core.errors import PartlyCancelledError
-from ..core.failed_cases import NOT_RECOMMENDED, report_failed
+from ..core.failed_cases import NONE_RECOMMENDED, NOT_RECOMMENDED, not_counted, report_failed
 from ..core.messages import _
 from ..selection import (
     FEATURES,
@@ -96,7 +99,8 @@ def recommend(request: RecommendRequest, watch: Watch) -> list[Recommended]:
     is_timed = request.budget.minutes is not None and request.budget.seconds_per_slice is None
     ledgers = readable_ledgers(cohort) if is_timed else {}
     steps = _Steps(watch, 2 + compares + uses_models + bool(request.picture))
-    volumes, failed = _usable_volumes(cohort, names, request.whole, steps.next())
+    read = _shared_channels(cohort, names)[: None if compares else 1] if compares or uses_models else []
+    volumes, failed = _usable_volumes(cohort, names, request.whole, read, steps.next())
     names = [volume.name for volume in volumes]
     watches = [steps.next() for _ in range(uses_models + compares)]
 
@@ -135,7 +139,8 @@ def recommend(request: RecommendRequest, watch: Watch) -> list[Recommended]:
             ) from error
     found = recommended_list(worklist)
     if failed:
-        report_failed(failed, len(names), NOT_RECOMMENDED, shown=found)
+        more = not_counted(cohort, failed, planes, request.budget.total)
+        report_failed(failed, len(names), NOT_RECOMMENDED, shown=found, more=more)
     return found
 
 
@@ -183,7 +188,7 @@ def cohort_features(
     """Features of every slice of the cases in these planes, by case and plane; (number of slices, D) float32 each."""
     features = FEATURES.named(settings.features)
     # Each channel that every case has, by itself.
-    shared = [c for c in cohort.channels if all(c in cohort.channel_paths(name) for name in names)] or [""]
+    shared = _shared_channels(cohort, names)
     if features.is_learned:
         require_packages((*LEARNING_PACKAGES, "einops"), _("the features '{name}'").format(name=settings.features))
         from ..learning.features.learned_features import FeatureTraining, learned_features
@@ -214,30 +219,60 @@ def _by_case(names: Sequence[str], planes: Sequence[Plane], flat: list[np.ndarra
 
 
 def _usable_volumes(
-    cohort: Cohort, names: Sequence[str], whole: bool, watch: Watch
+    cohort: Cohort, names: Sequence[str], whole: bool, read: Sequence[str], watch: Watch
 ) -> tuple[list[Volume], dict[str, SparseAnnotateError]]:
     """The volumes that slices can be recommended of, and the errors of the other cases.
 
-    Raises BadInputError when there is none.
+    `read`: the channels whose images are going to be read, the first one first; a case without them is left out.
+
+    Raises BadInputError when all cases have an error.
     """
     failed = cohort.images_not_drawn_on(names, watch)
-    if len(failed) == len(names):
-        cohort.require_images_drawn_on(names, watch)  # in one sentence
     position, volumes = _positions(cohort), []
     for number, name in enumerate(names):
         if name in failed:
             continue
         watch.step(number / len(names), _("examining '{case}'").format(case=name))
         try:
-            volumes.append(_volume(cohort, name, whole, position[name]))
+            volume = _volume(cohort, name, whole, position[name])
+            _require_readable(cohort, name, read)
+            volumes.append(volume)
         except CancelledError:
             raise
         except SparseAnnotateError as error:
             # One case that cannot be read must not stop the others.
             failed[name] = error
-    if not volumes:
-        report_failed(failed, 0, NOT_RECOMMENDED)
+    if names and not volumes:
+        _report_all(cohort, failed)
     return volumes, failed
+
+
+def _require_readable(cohort: Cohort, name: str, channels: Sequence[str]) -> None:
+    """Read the images of these channels of a case, the first one first, unless they were read before.
+
+    Raises BadInputError when one cannot be read.
+    """
+    if channels:
+        cohort_extents(cohort, name)
+    for channel in channels[1:]:
+        if not cohort.voxel_fingerprint(name, [channel]):
+            cohort.channel_image(name, channel, cohort.geometry(name))
+
+
+def _shared_channels(cohort: Cohort, names: Sequence[str]) -> list[str]:
+    """The channels that every case has, the first one first; [''] where the images are no channels with names."""
+    return [c for c in cohort.channels if all(c in cohort.channel_paths(name) for name in names)] or [""]
+
+
+def _report_all(cohort: Cohort, failed: Mapping[str, SparseAnnotateError]) -> NoReturn:
+    """Raise BadInputError when no case can be used; it names each kind of problem."""
+    changes = cohort.image_changes(failed)
+    if len(changes) == len(failed):
+        raise BadInputError(changed_images_sentence(changes))
+    kinds = [[name for name in failed if (name in changes) == is_change] for is_change in (True, False)]
+    # Only the first ones are named.
+    order = [name for names in zip_longest(*kinds) for name in names if name is not None]
+    report_failed({name: failed[name] for name in order}, 0, NONE_RECOMMENDED)
 
 
 def _positions(cohort: Cohort) -> dict[str, int]:

@@ -6,8 +6,9 @@ from collections import deque
 
 import pytest
 
-from SparseAnnotateLib.client import WorkerJobs, jsonrpc
+from SparseAnnotateLib.client import BlockingWorker, WorkerJobs, jsonrpc
 from SparseAnnotateLib.core import BadInputError, CancelledError, Progress, WorkerError
+from SparseAnnotateLib.core.failed_cases import PartlyDoneError
 from SparseAnnotateLib.core.pieces import Piece
 
 
@@ -27,6 +28,10 @@ class Echo:
     def answer(self):
         request = self.sent[0]
         self._on_line(jsonrpc.result_line(request["id"], request["params"]).encode())
+
+    def refuse(self, message, data):
+        line = jsonrpc.error_line(self.sent[0]["id"], jsonrpc.REPORTED_ERROR, message, data)
+        self._on_line(line.encode())
 
     def close(self):
         self.is_running = False
@@ -189,6 +194,30 @@ def test_an_error_ends_the_job_and_is_reported_as_a_sentence(office, when):
         assert "The job 'echo' failed" in str(error)
         assert any("KeyError" in line for line in office.jobs.log)
     assert not office.jobs.is_busy
+
+
+def test_what_was_done_in_part_is_used_before_its_error_is_reported(office):
+    used = []
+    office.start(finish=lambda rows: pieces(2, used.extend(rows)))
+    office.turn()
+    data = {"type": "PartlyDoneError", "shown": [1, 2]}
+    office.echo.refuse("One case was left out.", data)
+    assert office.ended == []
+    office.turn()
+    ((result, error),) = office.ended
+    assert (used, result, str(error)) == ([1, 2], None, "One case was left out.")
+    assert isinstance(error, PartlyDoneError)
+
+
+def test_what_was_done_in_part_is_used_also_when_it_is_waited_for(monkeypatch):
+    def refused(*_given):
+        raise PartlyDoneError("One case was left out.", [1, 2])
+
+    monkeypatch.setattr(BlockingWorker, "call", refused)
+    used = []
+    with pytest.raises(PartlyDoneError, match="left out"):
+        WorkerJobs(Echo).run("recommend", {}, used.extend)
+    assert used == [1, 2]
 
 
 def test_a_second_job_is_refused_while_one_is_at_work_and_a_question_is_not(office):

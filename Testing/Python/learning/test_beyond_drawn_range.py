@@ -17,6 +17,7 @@ from SparseAnnotateLib.learning.prediction.volume_prediction import predicted_cl
 from SparseAnnotateLib.learning.training import beyond_drawn_range, training_run
 from SparseAnnotateLib.learning.training.beyond_drawn_range import LabelledBeyond, labelled_beyond
 from SparseAnnotateLib.learning.training.validation import dice_on_slices
+from SparseAnnotateLib.learning.training.view_scores import ViewScores
 from SparseAnnotateLib.runs import TrainingSettings
 from SparseAnnotateLib.runs.dice_in_words import dice_range, dice_sentences
 from SparseAnnotateLib.runs.run_list import run_summaries
@@ -141,6 +142,19 @@ def test_large_volumes_are_sampled_alike_with_the_same_seed(tmp_path, monkeypatc
     assert np.array_equal(first.labelled, again.labelled)
     assert first.labelled.sum() + other.labelled.sum() > 0
     assert all(side.stop - side.start == 16 for window in predicted for side in window)
+
+
+def test_what_the_last_model_of_an_ensemble_labels_beyond_does_not_correct_the_dice_of_the_average(
+    tmp_path, monkeypatch
+):
+    cohort, _case = drawn_case(tmp_path, NODE | OTHER)
+    counts = LabelledBeyond(("first",), np.array([[1000, 400]]), np.array([[0, 200]]))
+    monkeypatch.setattr(training_run, "labelled_beyond", lambda *_given: counts)
+    monkeypatch.setattr(training_run, "view_scores", lambda *_given: ViewScores({"3d": np.array([[[1.0, 2.0]]])}, 0.7))
+    settings = {**QUICK_TRAINING, "validation_share": 0.3, "recipe": "ensemble", "patch_2d": (16, 16), "batch_2d": 2}
+    card = training_run.train(cohort, "r", TrainingSettings(**{**settings, "iterations": 1}))
+    assert (card.validation_dice, card.corrected_dice) == (0.7, None)
+    assert card.unsupported == {1: 0.5}
 
 
 def test_the_card_and_the_list_of_runs_tell_both_figures(tmp_path, monkeypatch, capsys):

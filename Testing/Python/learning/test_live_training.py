@@ -617,6 +617,27 @@ def test_asking_changes_nothing_of_what_is_learned(cohort, monkeypatch):
     assert weights(cohort, "asked") == weights(cohort, "not asked")
 
 
+def test_an_image_on_another_grid_is_not_the_one_that_was_learned_from(cohort):
+    from SparseAnnotateLib.learning.data.growing_cases import GrowingCases
+
+    name = cohort.cases[0].name
+    data = GrowingCases(cohort, (name,), SETTINGS, cohort.cache_folder)
+    assert data._is_learned_from(name)
+    image, geometry = cohort.image(name)
+    for other, is_known in ((geometry, True), (VolumeGeometry.from_spacing(geometry.shape, (5.0, 1.0, 1.0)), False)):
+        write_image(cohort.image_path(name), image.astype(np.float64), other, compress=False)
+        known = GrowingCases(
+            cohort,
+            (name,),
+            SETTINGS,
+            cohort.cache_folder,
+            data.images,
+            voxels=data.voxels,
+            grids=data.grids,
+        )
+        assert known._is_learned_from(name) == is_known
+
+
 def test_waiting_takes_little_of_the_processor(cohort, monkeypatch):
     monkeypatch.undo()
     from SparseAnnotateLib.learning.data.growing_cases import GrowingCases

@@ -29,7 +29,7 @@ from SparseAnnotateLib.core.images import read_image, read_labels, write_image
 from SparseAnnotateLib.learning.prediction.predictor import Predictor
 from SparseAnnotateLib.learning.training import estimate
 from SparseAnnotateLib.learning.training.losses import SparseLoss
-from SparseAnnotateLib.learning.training.run_planning import plan_run
+from SparseAnnotateLib.learning.training.run_planning import plan_run, plan_to_train
 from SparseAnnotateLib.learning.training.trainer import Trainer
 from SparseAnnotateLib.learning.training.training_run import train
 from SparseAnnotateLib.runs import TrainingSettings
@@ -275,6 +275,30 @@ def test_a_run_does_not_resume_with_the_pseudo_labels_of_other_images(ball_cohor
     ball_cohort.add_case("undrawn", undrawn + 50.0 * ball(radius=5.0), ball_cohort.geometry("ball_0"))
     with pytest.raises(RunError, match="The image file of undrawn has changed"):
         train(ball_cohort, "r")
+
+
+@pytest.mark.parametrize("keeps_grids", [True, False])
+def test_a_run_does_not_resume_when_the_grid_of_an_undrawn_case_has_changed(ball_cohort, keeps_grids):
+    """Of a run that was planned before grids were kept, only the voxels are compared."""
+    ball_cohort.add_case("undrawn", noisy_image(ball(), 9), ball_cohort.geometry("ball_0"))
+    ball_cohort.voxel_fingerprint("undrawn")  # as after a prediction
+    run = RunFolder(ball_cohort.run_folder("r"))
+    plan = plan_to_train(ball_cohort, run, replace(SETTINGS, recipe="self_training"), None, (), Watch())
+    assert plan.undrawn_cases == ("undrawn",)
+    run.write_plan(plan if keeps_grids else replace(plan, grids={}))
+    path, geometry = ball_cohort.image_path("undrawn"), ball_cohort.geometry("undrawn")
+    image = read_image(path)[0]
+    write_image(path, image.astype(np.float64), geometry, compress=False)
+    assert plan_to_train(ball_cohort, run, None, None, (), Watch()).voxels == plan.voxels
+    spacing = VolumeGeometry.from_spacing(geometry.shape, (5.0, 1.0, 1.0))
+    turned = np.diag([1.0, 1.0, -1.0, 1.0]) @ geometry.matrix
+    for other in (spacing, VolumeGeometry.from_matrix(geometry.shape, turned)):
+        write_image(path, image, other)
+        if keeps_grids:
+            with pytest.raises(RunError, match="The image file of undrawn has changed since the run 'r' was started"):
+                plan_to_train(ball_cohort, run, None, None, (), Watch())
+        else:
+            plan_to_train(ball_cohort, run, None, None, (), Watch())
 
 
 def test_cancelling_while_a_training_is_timed_takes_effect_at_the_next_step(ball_cohort, whole, monkeypatch):

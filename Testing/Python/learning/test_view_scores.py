@@ -9,9 +9,13 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 
 from SparseAnnotateLib.core import Watch
+from SparseAnnotateLib.learning.prediction.view_averages import mean_pseudo_label, mean_view, set_weights, sets_of
+from SparseAnnotateLib.learning.prediction.volume_prediction import most_likely
 from SparseAnnotateLib.learning.training import view_scores as scoring
+from SparseAnnotateLib.learning.training.validation import Tally
 from SparseAnnotateLib.learning.training.view_scores import ViewScores, view_scores
 
 VIEWS = ("axial", "coronal", "sagittal", "3d")
@@ -80,13 +84,59 @@ def test_the_average_is_right_where_only_one_view_in_three_is_wrong(monkeypatch)
     views = np.stack([truth] * 3)
     for view, columns in enumerate((slice(0, 2), slice(2, 4), slice(4, 6))):
         views[view, 1:3, columns] = 0
-    sure = np.full(views.shape, 200, dtype=np.uint8)
-    monkeypatch.setattr(scoring, "_views_of_slice", lambda *_given: (VIEWS[:3], views, sure))
     case = SimpleNamespace(labels=truth[None], unknown_path=None, decided_on=lambda _axis, _index: truth >= 0)
-    found = view_scores([SimpleNamespace(class_count=2)], [(case, (0, 0))] * 2, Watch())
-    assert found.dice == pytest.approx(dict.fromkeys(VIEWS[:3], 0.8))
-    assert found.average_dice == 1.0
+
+    def found(sure: tuple[float, float, float], count: int) -> ViewScores | None:
+        given = {name: probabilities(view, p) for name, view, p in zip(VIEWS[:3], views, sure, strict=True)}
+        monkeypatch.setattr(scoring, "_views_of_slice", lambda *_given: given)
+        return view_scores([SimpleNamespace(class_count=2)], [(case, (0, 0))] * count, Watch())
+
+    equal = found((0.78, 0.78, 0.78), 2)
+    assert equal.dice == pytest.approx(dict.fromkeys(VIEWS[:3], 0.8))
+    assert equal.average_dice == 1.0
     # Two views that are not sure count less than one that is.
-    sure[0], sure[1:] = 250, 140
-    found = view_scores([SimpleNamespace(class_count=2)], [(case, (0, 0))], Watch())
-    assert found.average_dice == pytest.approx(0.8)
+    assert found((0.98, 0.55, 0.55), 1).average_dice == pytest.approx(0.8)
+
+
+def probabilities(classes: np.ndarray, sure: float) -> torch.Tensor:
+    """(2, rows, columns): `sure` of each of these classes."""
+    return torch.from_numpy(np.stack([np.where(classes == c, sure, 1 - sure) for c in range(2)]).astype(np.float32))
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_with_more_than_two_classes_the_views_are_averaged_as_in_a_prediction(axis, monkeypatch):
+    """Of a view that is unsure, its second class counts, too."""
+    shape, class_count = (40, 18, 20), 4
+    draw = np.random.default_rng(axis)
+    truth = draw.integers(0, class_count, shape).astype(np.uint8)
+    logits = {name: torch.from_numpy(draw.normal(size=(class_count, *shape)).astype(np.float32)) for name in VIEWS[:2]}
+    hit = torch.nn.functional.one_hot(torch.from_numpy(truth).long(), class_count).movedim(-1, 0).float()
+    whole = {name: (logit + hit).softmax(0) for name, logit in logits.items()}
+
+    class Predicted:
+        view_names = VIEWS[:2]
+
+        def __init__(self, *_given):
+            pass
+
+        def views(self, start, stop):
+            return {name: view[:, start:stop] for name, view in whole.items()}
+
+        def slabs(self, compute):
+            return [(start, start + 8, compute(start, start + 8)) for start in range(0, shape[0], 8)]
+
+    monkeypatch.setattr(scoring, "VolumePrediction", Predicted)
+    monkeypatch.setattr(scoring, "slab_around", lambda *_given: ((slice(None),) * 3, 0))
+    every = np.ones([n for a, n in enumerate(shape) if a != axis], dtype=bool)
+    case = SimpleNamespace(
+        labels=truth, shape=shape, image=truth, unknown_path=None, decided_on=lambda _axis, _index: every
+    )
+    slices = [(case, (axis, index)) for index in (3, 8, 15)]
+    found = view_scores([SimpleNamespace(class_count=class_count, role="2d", patch=(8, 8))], slices, Watch())
+    tally = Tally(class_count)
+    joint = most_likely(mean_view(whole, found.weights()))
+    for _case, (_axis, index) in slices:
+        tally.add(joint.take(index, axis), case, axis, index)
+    assert found.average_dice == pytest.approx(tally.dice(), abs=2e-3)
+    sets = mean_pseudo_label(*sets_of(list(whole.values())), class_count, set_weights(VIEWS[:2], found.weights()))
+    assert not np.array_equal(most_likely(sets), joint)

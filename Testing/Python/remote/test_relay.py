@@ -163,12 +163,25 @@ def test_recommended_slices_come_back_into_the_ledgers(relay, cohort):
 def test_a_case_whose_image_was_replaced_is_named_and_the_others_have_their_slices(relay, cohort):
     write_image(cohort.image_path("a"), noisy_image(LABELS, 7), GEOMETRY)
     with pytest.raises(
-        PartlyDoneError, match=r"1 case was left out; slices of the others \(1\).*'a': The image"
+        PartlyDoneError, match=r"1 case was left out. Slices were recommended for the other one.*'a': The image"
     ) as error:
         relay.answer("recommend", recommending(cohort), Watch(), always_there=True)
     assert {row["case"] for row in error.value.shown} == {"b"}
     assert cohort.ledger("b").todo
     assert not cohort.ledger("a").todo
+
+
+@needs_ssh_server
+def test_a_case_that_a_host_cannot_use_does_not_keep_the_slices_of_the_others_there(relay, cohort):
+    path = cohort.folder / "images" / "cut.nii"
+    write_image(path, noisy_image(LABELS, 7), GEOMETRY)
+    cohort.add_case("cut", path)
+    path.write_bytes(path.read_bytes()[:-1000])
+    with pytest.raises(PartlyDoneError, match=r"left out. Slices were recommended for the other 2. 'cut': ") as error:
+        relay.answer("recommend", recommending(cohort), Watch(), always_there=True)
+    assert {row["case"] for row in error.value.shown} == {"a", "b"}
+    listed = {(row["case"], row["plane"], row["index"]) for row in error.value.shown}
+    assert listed == {(n, e.plane.value, e.index) for n in "ab" for e in cohort.ledger(n).todo}
 
 
 def drawn_more(cohort: Cohort) -> None:

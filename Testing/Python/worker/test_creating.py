@@ -166,6 +166,26 @@ def test_what_is_written_into_a_copy_leaves_the_original_as_it_is(tmp_path):
     assert Path(image).read_bytes() == before
 
 
+def test_a_link_that_an_earlier_attempt_left_is_replaced_when_copies_are_wanted(tmp_path):
+    image, labels = scan(tmp_path / "a.nrrd"), reference(tmp_path / "labels" / "a.nrrd")
+    made(tmp_path / "co", image, references=(labels,))
+    (tmp_path / "co" / "cohort.json").unlink()
+    made(tmp_path / "co", image, references=(labels,), import_mode="copy")
+    cohort = Cohort.open(tmp_path / "co")
+    for copy, original in ((cohort.image_path("a"), image), (cohort.reference_path("a"), labels)):
+        assert not copy.samefile(original)
+        assert copy.read_bytes() == Path(original).read_bytes()
+    assert [path.name for path in (tmp_path / "co" / "images").iterdir()] == ["a.nrrd"]
+
+
+def test_a_link_is_kept_when_links_are_wanted(tmp_path):
+    image = scan(tmp_path / "a.nrrd")
+    made(tmp_path / "co", image)
+    (tmp_path / "co" / "cohort.json").unlink()
+    made(tmp_path / "co", image)
+    assert Cohort.open(tmp_path / "co").image_path("a").samefile(image)
+
+
 def test_a_data_set_of_others_is_not_hidden_by_a_cohort(tmp_path):
     (tmp_path / "co").mkdir()
     (tmp_path / "co" / "dataset.json").write_text("{}")

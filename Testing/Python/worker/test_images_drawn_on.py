@@ -12,8 +12,11 @@ import numpy as np
 import pytest
 
 from small_volumes import QUICK_TRAINING, ball, noisy_image
+from SparseAnnotateLib.client import BlockingWorker
 from SparseAnnotateLib.command_line.main import main
-from SparseAnnotateLib.core import BadInputError, Cohort, LedgerEntry, Plane, VolumeGeometry, Watch
+from SparseAnnotateLib.core import BadInputError, Cohort, LedgerEntry, Plane, SparseAnnotation, VolumeGeometry, Watch
+from SparseAnnotateLib.core.failed_cases import PartlyDoneError
+from SparseAnnotateLib.core.image_fingerprint import image_files
 from SparseAnnotateLib.core.images import read_facts, read_image, write_image
 from SparseAnnotateLib.core.origin import Origin
 from SparseAnnotateLib.runs import TrainingSettings
@@ -111,7 +114,7 @@ def test_slices_of_the_other_cases_are_recommended(replaced, capsys, tmp_path, m
     assert main(command) == 1
     shown = capsys.readouterr()
     assert re.search(
-        r"1 case was left out; slices of the others \(1\) are recommended. 'ball_0': .*not the one", shown.err
+        r"1 case was left out. Slices were recommended for the other one. 'ball_0': .*not the one", shown.err
     )
     assert shown.out.count("ball_1") == 3
     assert (replaced.ledger("ball_0"), len(replaced.ledger("ball_1").todo)) == (before, 3)
@@ -125,7 +128,45 @@ def test_a_case_that_cannot_be_read_does_not_stop_the_others(ball_cohort, capsys
     assert main(["recommend", str(ball_cohort.folder), "--more", "1", "--per", "volume", "--json"]) == 1
     shown = capsys.readouterr()
     assert {row["case"] for row in json.loads(shown.out)} == {"ball_0", "ball_1"}
-    assert "1 case was left out; slices of the others (2) are recommended. 'damaged': " in shown.err
+    assert "1 case was left out. Slices were recommended for the other 2. 'damaged': " in shown.err
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_an_image_that_cannot_be_read_to_compare_its_slices_does_not_stop_the_others(ball_cohort, whole):
+    truncate_image(ball_cohort, "ball_1")
+    ball_cohort.forget_image("ball_1")
+    with pytest.raises(PartlyDoneError, match=r"1 case was left out. .* the other one. 'ball_1': ") as error:
+        ask(ball_cohort, "recommend", budget=Budget(more=2), strategy="representative", whole=whole)
+    assert {row.case for row in error.value.shown} == {"ball_0"}
+
+
+def test_slices_drawn_on_a_case_that_is_left_out_are_said_not_to_count_toward_the_budget(replaced):
+    drawn = len(replaced.ledger("ball_0").decided)
+    with pytest.raises(PartlyDoneError, match=f"{drawn} slices that are drawn there were not counted toward .* of 15"):
+        ask(replaced, "recommend", budget=Budget(total=15))
+
+
+def test_when_cases_fail_for_different_reasons_each_is_named(replaced):
+    """Also when most have the same one."""
+    for number in range(4):
+        replaced.add_case(f"cut_{number}", noisy_image(ball(), number), replaced.geometry("ball_0"))
+        truncate_image(replaced, f"cut_{number}")
+    truncate_image(replaced, "ball_1")
+    sentence = "No slices were recommended, because 6 cases cannot be used. .*ball_0' is not the one .*cut off.*3 more"
+    with pytest.raises(BadInputError, match=sentence):
+        ask(replaced, "recommend", budget=Budget(total=3))
+
+
+def test_a_cohort_without_cases_has_nothing_to_recommend(tmp_path, capsys):
+    Cohort.create(tmp_path / "c", "c", {1: "ball"})
+    assert main(["recommend", str(tmp_path / "c"), "--more", "3", "--per", "cohort"]) == 1
+    assert "There is no volume to recommend slices for. Choose at least one volume." in capsys.readouterr().err
+
+
+def test_the_worker_answers_with_the_slices_of_the_others(replaced):
+    with BlockingWorker() as worker, pytest.raises(PartlyDoneError, match="the other one") as error:
+        worker.call("recommend", {"cohort": str(replaced.folder), "budget": {"more": 3}})
+    assert [row["case"] for row in error.value.shown] == ["ball_1"] * 3
 
 
 def test_when_all_images_were_replaced_no_slice_is_recommended(replaced):
@@ -221,6 +262,44 @@ def test_what_was_accepted_is_named_with_the_time_of_its_file(replaced, capsys):
     shown = " ".join(capsys.readouterr().out.split())
     assert re.search(r"ball_0.* its voxels have other values.* 2026-05-04 13:07", shown)
     assert "Accepted 1 image: what was drawn on this case counts as drawn on it now. Results that were made" in shown
+
+
+@pytest.mark.parametrize("ending", ["nhdr", "mhd"])
+def test_the_time_of_the_voxels_counts_where_they_are_in_a_file_of_their_own(tmp_path, ending):
+    geometry = VolumeGeometry.from_spacing((24, 28, 32))
+    cohort = Cohort.create(tmp_path / "c", "c", {1: "ball"})
+    path = cohort.folder / "images" / f"a.{ending}"
+    path.parent.mkdir()
+    write_image(path, noisy_image(ball(), 1), geometry)
+    cohort.add_case("a", path)
+    cohort.save_annotation("a", SparseAnnotation.from_slices(ball(), geometry, Plane.AXIAL, [8]))
+    write_image(path, noisy_image(ball(), 2), geometry)
+    header, voxels = image_files(path)
+    os.utime(header, (0, datetime(2026, 5, 1, 12, 0).timestamp()))
+    os.utime(voxels, (0, datetime(2026, 5, 4, 13, 7, 30).timestamp()))
+    (found,) = requests.accept_image(AcceptImageRequest(str(cohort.folder)), Watch())
+    assert found.written == "2026-05-04 13:07"
+
+
+def test_an_image_is_accepted_while_another_channel_is_replaced(tmp_path, monkeypatch):
+    geometry = VolumeGeometry.from_spacing((24, 28, 32))
+    cohort = Cohort.create(tmp_path / "c", "c", {1: "ball"}, channels=("FLAIR", "T1"))
+    for name in ("FLAIR", "T1"):
+        write_image(tmp_path / f"{name}.nrrd", noisy_image(ball(), 1), geometry)
+    cohort.add_case("a", tmp_path / "FLAIR.nrrd", further={"T1": tmp_path / "T1.nrrd"})
+    cohort.save_annotation("a", SparseAnnotation.from_slices(ball(), geometry, Plane.AXIAL, [8]))
+    replace_image(cohort, "a")
+    changed = Cohort.image_change
+
+    def replacing(cohort, name):
+        write_image(cohort.channel_paths(name)["T1"], noisy_image(ball(), 2), geometry)
+        return changed(cohort, name)
+
+    monkeypatch.setattr(Cohort, "image_change", replacing)
+    (found,) = requests.accept_image(AcceptImageRequest(str(cohort.folder)), Watch())
+    assert found.case == "a"
+    monkeypatch.undo()
+    assert cohort.image_change("a") is None
 
 
 def test_an_image_that_is_replaced_while_it_is_looked_at_is_not_accepted(replaced, monkeypatch):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 import shutil
 from dataclasses import replace
 
@@ -136,6 +137,21 @@ def test_each_channel_counts(tmp_path, four_d, changed):
     if changed == 0:
         cohort.accept_image("a")
     assert bool(stale(cohort, "a", path)) == (changed is not None)
+
+
+def test_channels_of_a_4d_image_whose_names_were_put_in_another_order_are_known_as_such(tmp_path):
+    shape = (8, 10, 12)
+    arrays = [np.random.default_rng(number).normal(size=shape).astype(np.float32) for number in range(3)]
+    cohort = Cohort.create(tmp_path / "c", "c", {1: "one"}, channels=("T1", "FLAIR", "T2"))
+    cohort.add_cases([Case("a", "a.nii", is_4d=True)], channels=("T1", "FLAIR", "T2"))
+    write_channels(cohort, arrays, None)
+    before = cohort.voxel_marks("a")
+    file = cohort.folder / "cohort.json"
+    facts = json.loads(file.read_text())
+    facts["channels"] = ["T1", "T2", "FLAIR"]
+    file.write_text(json.dumps(facts))
+    now = Cohort.open(cohort.folder).voxel_marks("a")
+    assert now == {"T1": before["T1"], "T2": before["FLAIR"], "FLAIR": before["T2"]}
 
 
 def made_of_channels(folder, arrays, geometry, four_d: bool) -> Cohort:

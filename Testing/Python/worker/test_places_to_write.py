@@ -7,13 +7,14 @@ import pytest
 
 from small_volumes import QUICK_TRAINING
 from SparseAnnotateLib.command_line.main import main
-from SparseAnnotateLib.core import FileWriteError, Ledger, SparseAnnotation, VolumeGeometry
-from SparseAnnotateLib.core.atomic_files import require_writable_place
+from SparseAnnotateLib.core import FileWriteError, Ledger, SparseAnnotateError, SparseAnnotation, VolumeGeometry, Watch
+from SparseAnnotateLib.core.atomic_files import require_writable, require_writable_place
 from SparseAnnotateLib.core.images import write_image
 from SparseAnnotateLib.learning.exchange import monai_bundle, nnunet
 from SparseAnnotateLib.learning.training.training_run import train
 from SparseAnnotateLib.runs import TrainingSettings
 from SparseAnnotateLib.worker import create_request
+from SparseAnnotateLib.worker.write_segmentation_request import WriteSegmentationRequest, write_dicom_segmentation
 
 GEOMETRY = VolumeGeometry.from_spacing((4, 5, 6), (1.0, 1.0, 1.0))
 
@@ -59,7 +60,17 @@ def test_a_bundle_is_not_prepared_for_a_folder_that_cannot_be_written(ball_cohor
 
 def test_nothing_stays_of_the_try(tmp_path):
     require_writable_place(tmp_path / "new" / "deeper")
+    require_writable(tmp_path / "new" / "deeper" / "figures.csv")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_refused_segmentation_leaves_no_folder(tmp_path):
+    write_image(tmp_path / "a.nrrd", np.ones(GEOMETRY.shape, np.float32), GEOMETRY)
+    out = tmp_path / "left" / "over" / "x.dcm"
+    request = WriteSegmentationRequest(str(out), "v", (str(tmp_path / "a.nrrd"),), str(tmp_path / "labels"), 0, ())
+    with pytest.raises(SparseAnnotateError):
+        write_dicom_segmentation(request, Watch())
+    assert not (tmp_path / "left").exists()
 
 
 def test_a_refused_export_leaves_no_folder(tiny_cohort, tmp_path, capsys):

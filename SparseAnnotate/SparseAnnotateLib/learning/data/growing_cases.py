@@ -12,6 +12,7 @@ from pathlib import Path
 
 from ...core import BadInputError, CancelledError, Cohort, Plane, SparseAnnotateError, SparseAnnotation, Watch
 from ...core.cohort_file import COHORT_FILE
+from ...core.geometry import VolumeGeometry
 from ...core.messages import _
 from ...runs.ct_scale import CtScale
 from ...runs.loss import LOSSES
@@ -53,10 +54,10 @@ class GrowingCases:
         images: name to the fingerprint of the image that has been learned from; others may follow.
         ct: scales of CT channels by name.
         channels: those of the run, none where its images have no names; by default those that the cohort has now.
-        voxels: name to the fingerprint of the voxels of such an image, as far as it is known.
+        voxels: name to the fingerprint of the voxels of such an image, as far as it is known. grids: name to its grid.
 
     Attributes:
-        images, voxels: see above, with those that were added.
+        images, voxels, grids: see above, with those that were added.
         fingerprints: name to the fingerprint of what is known of each case.
         unreadable: name to a sentence, for cases whose files cannot be used now.
     """
@@ -71,6 +72,7 @@ class GrowingCases:
         ct: Mapping[str, CtScale] | None = None,
         channels: Sequence[str] | None = None,
         voxels: Mapping[str, str] | None = None,
+        grids: Mapping[str, VolumeGeometry] | None = None,
     ):
         self._cohort, self._names, self._settings, self._folder = cohort, tuple(names), settings, folder
         self._cases: dict[str, TrainingCase] = {}
@@ -82,7 +84,7 @@ class GrowingCases:
         self._failed: dict[str, tuple[tuple[FileMark, ...], float]] = {}
         self._ct = dict(ct or {})
         self._channels = tuple(cohort.channels if channels is None else channels)
-        self.images, self.voxels = dict(images or {}), dict(voxels or {})
+        self.images, self.voxels, self.grids = dict(images or {}), dict(voxels or {}), dict(grids or {})
         self.fingerprints: dict[str, str] = {}
         self.unreadable: dict[str, str] = {}
 
@@ -187,8 +189,8 @@ class GrowingCases:
 
     def _case(self, name: str, annotation: SparseAnnotation, classes: dict[int, int], watch: Watch) -> TrainingCase:
         # A channel that was added since is none of the run's.
-        settings, image = self._settings, self._cohort.image_fingerprint(name, self._channels)
-        if not self._is_learned_from(name, image):
+        settings = self._settings
+        if not self._is_learned_from(name):
             raise _ImageChangedError(
                 _(
                     "The image of '{name}' has changed since the run began to learn from it, so it is not "
@@ -211,13 +213,16 @@ class GrowingCases:
             read=lambda _name: annotation,
         )[0]
 
-    def _is_learned_from(self, name: str, image: str) -> bool:
+    def _is_learned_from(self, name: str) -> bool:
         """Whether a case still has the image that was learned from first; one that was only saved again is the same."""
-        voxels = self._cohort.voxel_fingerprint(name, self._channels)
+        cohort = self._cohort
         if name not in self.images:
-            self.images[name] = image
-            self.voxels |= {name: voxels} if voxels else {}
-        return self.images[name] == image or (bool(voxels) and self.voxels.get(name) == voxels)
+            self.images[name] = cohort.image_fingerprint(name, self._channels)
+            voxels = cohort.voxel_fingerprint(name, self._channels)
+            if voxels:
+                self.voxels[name], self.grids[name] = voxels, cohort.geometry(name)
+        known = self.images[name], self.voxels.get(name, ""), self.grids.get(name)
+        return cohort.is_image_of(name, *known, self._channels)
 
     def _wanted(self) -> list[str]:
         return [case.name for case in self._cohort.cases if not self._names or case.name in self._names]

@@ -58,7 +58,15 @@ class LiveRun:
         self._folder, self._ranks, self._watch = folder, ranks, watch
         self._plan = plan
         self._data = GrowingCases(
-            cohort, names, plan.settings, folder.labels_folder, plan.images, plan.ct, plan.channels, plan.voxels
+            cohort,
+            names,
+            plan.settings,
+            folder.labels_folder,
+            plan.images,
+            plan.ct,
+            plan.channels,
+            plan.voxels,
+            plan.grids,
         )
         self._learned_slices, self._has_learned = 0, False
         self.record = DrawingRecord(folder.path)
@@ -164,7 +172,13 @@ class LiveRun:
     def _with_cases(self, plan: RunPlan) -> RunPlan:
         """The plan with the cases as they are now."""
         marks = {case.name: self._data.fingerprints[case.name] for case in self._data.cases}
-        return replace(plan, cases=marks, images=dict(self._data.images), voxels=dict(self._data.voxels))
+        return replace(
+            plan,
+            cases=marks,
+            images=dict(self._data.images),
+            voxels=dict(self._data.voxels),
+            grids=dict(self._data.grids),
+        )
 
     def _replan(self, model: ModelPlan, device: str, note: str) -> None:
         plan = self._plan.with_model(model, note)

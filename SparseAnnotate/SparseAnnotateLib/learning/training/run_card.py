@@ -32,7 +32,8 @@ def new_run_card(
     images of its cases are like.
     """
     settings = plan.settings
-    dice = models[-1].validation_dice if settings.recipe != "ensemble" else average_dice
+    is_ensemble = settings.recipe == "ensemble"
+    dice = average_dice if is_ensemble else models[-1].validation_dice
     names = [plan.label_names.get(value, str(value)) for value in plan.classes]
     return RunCard(
         models=tuple(models),
@@ -59,7 +60,8 @@ def new_run_card(
         notes=(*plan.notes, *beyond.notes(names)) if beyond else plan.notes,
         versions=_versions(),
         trained=datetime.now(UTC).isoformat(timespec="seconds"),
-        corrected_dice=beyond.corrected(dice) if beyond and dice is not None else None,
+        # What the average labels beyond the drawn range is not known, only what its last model does.
+        corrected_dice=beyond.corrected(dice) if beyond and dice is not None and not is_ensemble else None,
         unsupported=dict(zip(plan.classes, beyond.shares()[1:], strict=True)) if beyond else {},
     )
 

@@ -71,11 +71,13 @@ def plan_to_train(
     if settings is None and device is not None:
         settings = TrainingSettings(device=device)
     plan = replace(_first_plan(cohort, settings, cases, undrawn_cases, watch), is_live=is_live)
+    voxels = _voxel_fingerprints(cohort, plan, watch)
     return replace(
         plan,
         images=_image_fingerprints(cohort, plan, watch),
         fills=_fill_fingerprints(cohort, plan, watch),
-        voxels=_voxel_fingerprints(cohort, plan, watch),
+        voxels=voxels,
+        grids={name: cohort.geometry(name) for name in voxels},
     )
 
 
@@ -97,12 +99,19 @@ def _voxel_fingerprints(cohort: Cohort, plan: RunPlan, watch: Watch) -> dict[str
     return {name: mark for name, mark in marks.items() if mark}
 
 
-def _is_image_of(plan: RunPlan, cohort: Cohort, name: str, now: str | None) -> bool:
-    """Whether a case's image is that of the plan; `now`: its fingerprint. One that was only saved again is."""
-    if now == plan.images[name]:
-        return True
-    known = plan.voxels.get(name)
-    return known is not None and cohort.voxel_fingerprint(name, plan.channels) == known
+def _changed_images(cohort: Cohort, plan: RunPlan, watch: Watch) -> list[str]:
+    """The cases whose image is not that of the plan; one that was only saved again is.
+
+    A live run looks at the images itself, of each case that it learns from.
+    """
+    found = []
+    for name, mark in plan.images.items() if not plan.is_live else ():
+        watch.step(0.0, _("checking the image of '{name}'").format(name=name))
+        voxels, grid = plan.voxels.get(name, ""), plan.grids.get(name)
+        # A channel that was added since is none of the run's.
+        if not cohort.is_image_of(name, mark, voxels, grid, plan.channels):
+            found.append(name)
+    return found
 
 
 def _fill_fingerprints(cohort: Cohort, plan: RunPlan, watch: Watch) -> dict[str, str]:
@@ -166,13 +175,10 @@ def _resumed_plan(
     _require_unchanged(
         run, changed, *[_("The drawn slices of {cases} have changed since the run '{run}' was started.")] * 2
     )
-    # A live run looks at the images itself, of each case that it learns from.
-    known_images = {} if plan.is_live else plan.images
-    images = _image_fingerprints(cohort, plan, watch) if known_images else {}
     fills = _fill_fingerprints(cohort, plan, watch) if plan.fills else {}
     _require_unchanged(
         run,
-        [name for name in known_images if not _is_image_of(plan, cohort, name, images.get(name))],
+        _changed_images(cohort, plan, watch),
         _("The image file of {cases} has changed since the run '{run}' was started."),
         _("The image files of {cases} have changed since the run '{run}' was started."),
     )

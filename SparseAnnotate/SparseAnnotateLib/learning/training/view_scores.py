@@ -11,12 +11,11 @@ import torch
 from scipy.stats import t
 
 from ...core import Watch
-from ...core.planes import slice_layer
 from ..data.image_channels import part_of
 from ..data.training_cases import TrainingCase
 from ..prediction.slice_prediction import slab_around
 from ..prediction.trained_model import TrainedModel
-from ..prediction.view_averages import default_weights, mean_pseudo_label, set_weights
+from ..prediction.view_averages import default_weights, mean_view
 from ..prediction.volume_prediction import VolumePrediction, most_likely
 from .validation import HeldOutSlice, Tally, dice_of_counts
 
@@ -74,24 +73,24 @@ class ViewScores:
 def view_scores(models: list[TrainedModel], slices: Sequence[HeldOutSlice], watch: Watch) -> ViewScores | None:
     """Dice of each view of base models, and of their average, on held-out drawn slices.
 
-    None when no view shows a structure, nor a slice. Of the average each view is known by its most likely class and the
-    probability of that one, as pseudo-labels are.
+    None when no view shows a structure, nor a slice. The views are averaged as a prediction averages them.
     """
     class_count = models[0].class_count
     counts: dict[str, list[np.ndarray]] = {}
     seen = []
     for case, (axis, index) in slices:
-        names, sets, sure = _views_of_slice(models, case, axis, index, watch)
-        for name, predicted in zip(names, sets, strict=True):
-            counts.setdefault(name, []).append(_counts(class_count, predicted, case, axis, index))
-        seen.append((sets, sure))
+        views = _views_of_slice(models, case, axis, index, watch)
+        for name, view in views.items():
+            counts.setdefault(name, []).append(_counts(class_count, most_likely(view), case, axis, index))
+        # They are averaged when the weights are known; half precision halves the memory until then.
+        seen.append({name: view.half() for name, view in views.items()})
     scores = ViewScores({name: np.stack(parts) for name, parts in counts.items()})
     if not scores.dice:
         return None
-    shares = set_weights(list(counts), scores.weights())
+    weights = scores.weights()
     total = np.zeros((class_count - 1, 2))
-    for (case, (axis, index)), (sets, sure) in zip(slices, seen, strict=True):
-        mean = mean_pseudo_label(torch.from_numpy(sets.astype(np.int64)), torch.from_numpy(sure), class_count, shares)
+    for (case, (axis, index)), views in zip(slices, seen, strict=True):
+        mean = mean_view({name: view.float() for name, view in views.items()}, weights)
         total += _counts(class_count, most_likely(mean), case, axis, index)
     dice = dice_of_counts(total)
     return replace(scores, average_dice=None if math.isnan(dice) else dice)
@@ -99,15 +98,21 @@ def view_scores(models: list[TrainedModel], slices: Sequence[HeldOutSlice], watc
 
 def _views_of_slice(
     models: list[TrainedModel], case: TrainingCase, axis: int, index: int, watch: Watch
-) -> tuple[tuple[str, ...], np.ndarray, np.ndarray]:
-    """The views, and for a slice their most likely classes and the probabilities of these, (views, rows, columns)."""
+) -> dict[str, torch.Tensor]:
+    """Probabilities of a slice by each view, (classes, rows, columns) float32 on the CPU."""
     thickness = max((m.patch[axis] if m.role == "3d" else max(m.patch)) for m in models)
     slab, low = slab_around(case.shape, axis, index, thickness)
     volume = VolumePrediction(models, part_of(case.image, slab), watch.quiet())
-    parts = [found for _start, _stop, found in volume.slabs(volume.sets)]
-    layer = (slice(None), *slice_layer(axis, index - low))
-    sets, sure = (np.concatenate(each, axis=1)[layer] for each in zip(*parts, strict=True))
-    return volume.view_names, sets, sure
+
+    def layer(start: int, stop: int) -> dict[str, torch.Tensor]:
+        place = index - low
+        # Along the first axis, one of the slabs holds the slice, and the others nothing of it.
+        part = slice(max(0, place - start), max(0, place - start + 1)) if axis == 0 else slice(place, place + 1)
+        where = (slice(None), *(part if a == axis else slice(None) for a in range(3)))
+        return {name: view[where].cpu() for name, view in volume.views(start, stop).items()}
+
+    parts = [found for _start, _stop, found in volume.slabs(layer)]
+    return {name: torch.cat([part[name] for part in parts], 1).squeeze(axis + 1) for name in volume.view_names}
 
 
 def _counts(class_count: int, predicted: np.ndarray, case: TrainingCase, axis: int, index: int) -> np.ndarray:
