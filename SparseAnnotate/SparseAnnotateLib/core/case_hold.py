@@ -7,17 +7,37 @@ import weakref
 from pathlib import Path
 
 from .case_names import file_stem
+from .errors import BusyError
 from .folder_lock import FolderLock
 from .messages import _
 from .user_name import ensure_user_name
 
+_DRAWING = ", drawing"
+
 _held: dict[str, tuple[_CaseLock, int]] = {}
+
+
+class HeldElsewhereError(BusyError):
+    """A case that is open in another process.
+
+    Attributes:
+        case: its name. holder: who draws there, in words.
+    """
+
+    def __init__(self, case: str, holder: str):
+        super().__init__(
+            _(
+                "The case '{case}' is open elsewhere: {holder}. Open it again when it has been closed there, or choose "
+                "another case."
+            ).format(case=case, holder=holder)
+        )
+        self.case, self.holder = case, holder
 
 
 class CaseHold:
     """A hold on one case of a cohort, from its opening to its closing. Several of one process hold it together.
 
-    `enter` raises BusyError, with the name of the user who holds the case elsewhere, and FileWriteError.
+    `enter` raises HeldElsewhereError, with the name of the user who holds the case elsewhere, and FileWriteError.
     """
 
     def __init__(self, state_folder: str | Path, case: str):
@@ -34,7 +54,10 @@ class CaseHold:
             _held[key] = lock, count + 1
         else:
             lock = _CaseLock(self._folder, self._case)
-            lock.__enter__()
+            try:
+                lock.__enter__()
+            except BusyError as error:
+                raise HeldElsewhereError(self._case, lock.holder) from error
             _held[key] = lock, 1
         # Also when the object is forgotten.
         self._let_go = weakref.finalize(self, _leave, key)
@@ -48,14 +71,17 @@ class CaseHold:
 
 class _CaseLock(FolderLock):
     def __init__(self, folder: Path, case: str):
-        super().__init__(folder / "open", f"{ensure_user_name()}, drawing", name=f"{file_stem(case)}.lock")
-        self._case = case
+        super().__init__(folder / "open", f"{ensure_user_name()}{_DRAWING}", name=f"{file_stem(case)}.lock")
+        self.holder = ""
+
+    def _holder_sentence(self, process: int, computer: str, purpose: str) -> str:
+        return _("{user} is drawing there (process {process} on {computer})").format(
+            user=purpose.removesuffix(_DRAWING), process=process, computer=computer
+        )
 
     def _busy_sentence(self, holder: str) -> str:
-        return _(
-            "The case '{case}' is open elsewhere ({holder}). Open it again when it has been closed there, or choose "
-            "another case."
-        ).format(case=self._case, holder=holder)
+        self.holder = holder
+        return holder
 
 
 def _leave(key: str) -> None:

@@ -109,11 +109,14 @@ class FolderLock:
     def _holder(self) -> str:
         try:
             holder = json.loads(self.path.read_text())
-            return _("process {process} on {computer} is {purpose}").format(
-                process=holder["process"], computer=holder["computer"], purpose=holder["purpose"]
-            )
+            return self._holder_sentence(holder["process"], holder["computer"], holder["purpose"])
         except (OSError, ValueError, KeyError, TypeError):
             return _("another process is working there")
+
+    def _holder_sentence(self, process: int, computer: str, purpose: str) -> str:
+        return _("process {process} on {computer} is {purpose}").format(
+            process=process, computer=computer, purpose=purpose
+        )
 
 
 def _lock(file: BinaryIO) -> None:

@@ -24,13 +24,15 @@ class DataStep(Step):
 
     Args:
         on_opened: called with a volume of a cohort folder that was opened and has slices to do.
+        on_frame: called at once when a volume shows another frame of a sequence, which is another case.
 
     Attributes:
         problem: a sentence on why the selected segmentation does not match the volume; None if it does.
     """
 
-    def __init__(self, session: PanelSession, on_opened: Callable[[Any], None]):
+    def __init__(self, session: PanelSession, on_opened: Callable[[Any], None], on_frame: Callable[[], None]):
         super().__init__(session, session.ui.dataSection)
+        self._on_frame = on_frame
         self._refused = None
         self._known: set[str] = set()
         self._watched: set[str] = set()
@@ -38,7 +40,7 @@ class DataStep(Step):
         self.list = VolumeList(self.ui.volumeList, self.ui.volumeFilter, self._volumes_changed, self._show_volume)
         self.cases = CohortCases(session, on_opened)
         self.channels = ChannelRows(session)
-        self._stop_watching_names = lambda: None
+        self._stop_watching_names = self._stop_watching_frames = lambda: None
         session.on_click(self.ui.allVolumesButton, lambda: self.list.check_shown(True))
         session.on_click(self.ui.noVolumesButton, lambda: self.list.check_shown(False))
         session.on_click(self.ui.matchGridButton, self._match_to_grid)
@@ -67,6 +69,8 @@ class DataStep(Step):
 
     def disconnect(self) -> None:
         self._watch_names([])
+        self._stop_watching_frames()
+        self._stop_watching_frames = lambda: None
 
     def _watch_names(self, volumes: list) -> None:
         self._stop_watching_names()
@@ -80,6 +84,8 @@ class DataStep(Step):
         watched = [*volumes, *(node for volume in volumes for node in self.logic.channels(volume).values())]
         if self._watched != {node.GetID() for node in watched}:
             self._watch_names(watched)
+        self._stop_watching_frames()
+        self._stop_watching_frames = self.logic.panel.watch_frames(volumes, self._on_frame)
         self._leave_out_channels()
         if session.volume is None and not self._known <= known:
             self.connect()

@@ -42,7 +42,7 @@ class DrawStep(Step):
         self._here = None
         self._mark_before = 0
         self._offered = None
-        self._volume_shown = None
+        self._volume_shown = self._frame_shown = None
         self.painting = PaintingWatch(session, self._stroke_ended)
         self.correcting = CorrectingMode(session, self._switched, self._result_corrected)
         self.learning = LearningMode(session, self._is_untouched, self._show_offer)
@@ -120,7 +120,7 @@ class DrawStep(Step):
 
     def forget_scene(self) -> None:
         """The scene is being closed: forget its slices."""
-        self._here = self._offered = self._corrected = self._volume_shown = None
+        self._here = self._offered = self._corrected = self._volume_shown = self._frame_shown = None
         self.correcting.forget_scene()
         self.learning.forget_scene()
         self.painting.watch(None)
@@ -211,11 +211,34 @@ class DrawStep(Step):
         if is_ready and editor.sourceVolumeNode() is not volume:
             editor.setSourceVolumeNode(volume)
         self.painting.watch(drawing if segmentation is drawing else None)
+        frame = self.logic.panel.frame_shown(volume) if volume is not None else None
         if volume is not self._volume_shown:
-            self._volume_shown = volume
+            self._volume_shown, self._frame_shown = volume, frame
             self.logic.panel.show_only_volume(volume, self.session.all_volumes)
             self.show_volume()
+        elif frame != self._frame_shown:
+            self._frame_shown = frame
+            self._leave_frame(volume, frame)
         self.session.enable(self.ui.editorFrame, None if segmentation is not None else _("Recommend slices first."))
+
+    def follow_frame(self) -> None:
+        """The active volume shows another frame: show the drawing of that one, so that strokes belong to it."""
+        self.correcting.refresh()
+        self._show_editor()
+
+    def _leave_frame(self, volume, frame) -> None:
+        """The active volume has come to show another frame, which is another case: show nothing of the last one."""
+        self._here = self._offered = self._corrected = None
+        self.logic.panel.show_only_volume(volume, self.session.all_volumes)
+        problem = self.logic.panel.why_no_case(volume)
+        if problem is not None:
+            self.session.say(problem, is_error=True)
+        elif frame is not None:
+            text = _("'{volume}' now shows the {frame}. Each frame is a case with a worklist and a drawing of its own.")
+            self.session.say(text.format(volume=volume.GetName(), frame=in_users_language(str(frame))))
+        else:
+            text = _("'{volume}' no longer shows a frame of a sequence. Its worklist and drawing are its own again.")
+            self.session.say(text.format(volume=volume.GetName()))
 
     def show_volume(self) -> None:
         """Show the active volume in the slice views."""
@@ -246,7 +269,8 @@ class DrawStep(Step):
             self._cases.open_case(item.case, lambda volume: self._go_on_with(volume, item))
             return
         self._require_current(item)
-        if self.ui.messageLabel.text == in_users_language(self._grid_message(item)):
+        outdated = [in_users_language(why(item)) for why in (self._grid_message, self._frame_message)]
+        if self.ui.messageLabel.text in outdated:
             session.say("")
         if session.volume is not item.volumeNode:
             session.parameters.volume = item.volumeNode
@@ -427,8 +451,17 @@ class DrawStep(Step):
             return
         if item.volumeNode.GetScene() is None:
             raise BadInputError(_("The volume of this slice is no longer in the scene."))
+        is_of_other_frame = item.isOfOtherFrame
         self.session.refresh()
-        raise BadInputError(self._grid_message(item))
+        raise BadInputError(self._frame_message(item) if is_of_other_frame else self._grid_message(item))
+
+    @staticmethod
+    def _frame_message(item) -> str:
+        return _(
+            "'{volume}' shows another frame now than the one of this slice, so nothing was changed. Each frame is a "
+            "case of its own. The worklist is up to date again: select a slice of this frame, or go back to the other "
+            "frame."
+        ).format(volume=item.volumeNode.GetName())
 
     @staticmethod
     def _grid_message(item) -> str:
@@ -525,6 +558,8 @@ class DrawStep(Step):
 
     def _why_not_as_before(self, item, before: tuple) -> str:
         """Why a slice is not the one of before, or has other contents; '' if it is the same."""
+        if item.isOfOtherFrame:
+            return _("{plane} slice {index} was not initialized, because the volume shows another frame now.")
         grid, mark = self._place_and_mark(item)
         if grid != before[0]:
             return _(
@@ -561,4 +596,5 @@ def _why_not_chosen(item) -> str | None:
 
 def _is_same(one, other) -> bool:
     """True when two items of the worklist are the same slice."""
-    return (one.volumeNode, one.plane, one.index, one.grid) == (other.volumeNode, other.plane, other.index, other.grid)
+    places = [(item.volumeNode, item.plane, item.index, item.grid, item.frame) for item in (one, other)]
+    return places[0] == places[1]

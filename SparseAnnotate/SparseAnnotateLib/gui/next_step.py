@@ -37,6 +37,8 @@ def next_step(panel) -> NextStep:
     if volume is None:
         if session.all_volumes:
             return NextStep(_("Check the volumes to work on."), _("Show"), panel.data)
+        if panel.data.cases.unopened:
+            return NextStep(_("Open a case of the cohort to begin."), _("Show"), panel.data)
         return NextStep(_("Load a volume to begin."), _("Add data ..."), None, slicer.util.openAddDataDialog)
     if panel.data.problem:
         return NextStep(_("The segmentation does not match the volume grid."), _("Show"), panel.data)

@@ -71,7 +71,7 @@ class Panel:
         )
         for _field, selector, parts in self._choices:
             explain(selector, parts)
-        self.data = DataStep(self.session, self._continue_with_drawing)
+        self.data = DataStep(self.session, self._continue_with_drawing, self._frame_changed)
         self.recommend = RecommendStep(self.session, self._continue_with_drawing)
         self.draw = DrawStep(self.session, self.data.cases)
         self.result = ResultStep(self.session, self.draw.offer_what_is_left)
@@ -221,6 +221,12 @@ class Panel:
     def scene_changed(self) -> None:
         """Nodes were added or removed."""
         if self.session.parameters is not None:
+            self._soon.start()
+
+    def _frame_changed(self) -> None:
+        """A volume shows another frame: until the panel is refreshed, nothing is drawn on the last one."""
+        if self.session.parameters is not None:
+            self.session.attempt(self.draw.follow_frame, keep_message=True)
             self._soon.start()
 
     # --- what is shown --------------------------------------------------------------------------------------------

@@ -124,8 +124,8 @@ class ConsoleLogic(ScriptedLoadableModuleLogic):
     ) -> list | Job:
         """Open a cohort folder: it becomes `cohortFolder`, and some of its cases are opened; returns their volumes.
 
-        `cases` are names of cases; None: the first ones, until `count` are open, by default five. `openCase` opens the
-        others. A case
+        `cases` are names of cases; None: the first ones that can be opened, until `count` are open, by default five.
+        Those that somebody else has open are left out. `openCase` opens the others. A case
         comes with its drawn slices, worklist, corrections, reference, and the fills and predictions that are up to
         date. What is marked or corrected is written into the folder at once, so that the command line and other people
         find it there. While a case is open, nobody else can open it. `openingNotes` says what was not opened.

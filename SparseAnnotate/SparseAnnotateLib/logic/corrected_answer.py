@@ -58,6 +58,7 @@ class CorrectedAnswer:
         drawn_segments: the same of the drawing.
         labels: (K, J, I) of the node as it was seen last. stamp: of its voxels then.
         confidence: (K, J, I) percent, changed in place.
+        frame: of a sequence, that the volume showed; None: it does not belong to one.
         is_current: it has taken in all corrections that there are.
         steps: corrections. made: how many of them; the others have been undone.
         pending: further ones of which it is being found out what follows; `labels` show them, `confidence` does not.
@@ -83,6 +84,7 @@ class CorrectedAnswer:
     stamp: tuple
     grid: tuple
     is_current: bool
+    frame: scene.Frame | None = None
     annotation: SparseAnnotation | None = None
     known_by: tuple = ()
     known_text: str = ""
@@ -101,6 +103,8 @@ class CorrectedAnswer:
     def is_of(self, volume_node, result_node=None) -> bool:
         """Whether this is what is kept of a result; None: of any. Another frame of a sequence has another drawing."""
         if self.volume is not volume_node or self.node.GetScene() is None or result_node not in (None, self.node):
+            return False
+        if self.frame != scene.frame_of(volume_node):
             return False
         return self.drawing in (None, scene.annotated_segmentation(volume_node))
 
@@ -252,7 +256,7 @@ def _reading_labels(volume_node, result_node) -> Generator[None, None, Corrected
             )
         )
     drawing = scene.annotated_segmentation(volume_node)
-    own = scene.label_values(drawing) if drawing is not None else {}
+    own, frame = scene.label_values(drawing) if drawing is not None else {}, scene.frame_of(volume_node)
     names = scene.segment_names(result_node)
     scene.require_current(result_node, volume_node, drawing, [name for name in names if name in own])
     values = dict(own)
@@ -287,6 +291,7 @@ def _reading_labels(volume_node, result_node) -> Generator[None, None, Corrected
         stamp,
         grid,
         is_current,
+        frame,
     )
 
 

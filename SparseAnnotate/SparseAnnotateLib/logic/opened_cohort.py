@@ -15,9 +15,9 @@ import slicer
 from .. import scene
 from ..client import EXPORT, Job, Steps
 from ..core import BadInputError, BusyError, Cohort, FileWriteError, LedgerEntry, Progress, SparseAnnotateError
-from ..core.case_hold import CaseHold
+from ..core.case_hold import CaseHold, HeldElsewhereError
 from ..core.drawn_on import AcceptedImage
-from ..core.messages import _
+from ..core.messages import _, listed
 from ..core.slow_imports import importing
 from ..core.strict_json import from_plain
 from .cohort_export import CohortExport
@@ -27,6 +27,7 @@ AT_FIRST = 5
 """So many cases are opened with a cohort; the others are opened when they are gone to."""
 
 _RETRY_SECONDS, _RETRY_LATER_SECONDS, _WAITING_SECONDS = 5.0, 30.0, 10.0
+_MOST_NAMED = 8
 _LOG = logging.getLogger(__name__)
 
 
@@ -68,6 +69,7 @@ class OpenedCohort:
         self._job: Job | None = None
         self._scene = 0  # counts the scenes that were closed
         self._retry_at = 0.0
+        self._folder: Path | None = None  # that was opened last, perhaps without any of its cases
         self._counts: dict[Path, tuple[tuple[int, int], CohortCase]] = {}
         self.notes: list[str] = []
         self.on_written: Callable[[], None] | None = None
@@ -88,17 +90,20 @@ class OpenedCohort:
             )
         self._release_removed()
         self._session.use_cohort_folder(cohort.folder)
+        self._folder = self._session.cohort_folder
         if cases is None:
             opened = self._volumes()
-            unopened = [case.name for case in cohort.cases if case.name not in opened]
-            names = unopened[: max(0, count - len(opened))]
+            names = [case.name for case in cohort.cases if case.name not in opened]
+            # One that cannot be opened is replaced by the next one.
+            wanted = max(0, count - len(opened))
         else:
+            wanted = len(cases)
             names = list(dict.fromkeys(cohort.case(name).name for name in cases))
 
         def finish(_nothing: Any) -> list:
             return list(self._volumes().values())
 
-        return self._session.do(None, self._opening(cohort, names, is_one=False), finish, waiting, "open")
+        return self._session.do(None, self._opening(cohort, names, wanted), finish, waiting, "open")
 
     def open_case(self, name: str, waiting: Waiting):
         """See `ConsoleLogic.openCase`."""
@@ -110,7 +115,7 @@ class OpenedCohort:
         def finish(_nothing: Any):
             return self._volumes()[name]
 
-        return self._session.do(None, self._opening(cohort, [name], is_one=True), finish, waiting, "open")
+        return self._session.do(None, self._opening(cohort, [name], 1, is_one=True), finish, waiting, "open")
 
     def cases(self) -> list[CohortCase]:
         """All cases of the cohort folder; none if it is not a cohort."""
@@ -122,7 +127,8 @@ class OpenedCohort:
     def unopened(self) -> list[CohortCase]:
         """The cases of an opened cohort folder that are not in the scene; none of a folder that was not opened."""
         opened = self._volumes()
-        if not opened or not self._session.has_cohort:
+        was_opened = bool(opened) or self._folder == self._session.cohort_folder
+        if not was_opened or not self._session.has_cohort:
             return []
         cohort = self._session.cohort()
         return [self._case(cohort, case.name, None) for case in cohort.cases if case.name not in opened]
@@ -197,6 +203,7 @@ class OpenedCohort:
         if self._session.jobs.at_work == "open":
             self._session.jobs.cancel()
         self.leave()
+        self._folder = None
         self._written.clear()
         self._changed.clear()
         self._applied.clear()
@@ -258,23 +265,30 @@ class OpenedCohort:
                 self._problems.pop(key, None)
                 self._written[key] = scene.written_mark(node)
 
-    def _opening(self, cohort: Cohort, names: Sequence[str], is_one: bool) -> Steps:
+    def _opening(self, cohort: Cohort, names: Sequence[str], wanted: int, is_one: bool = False) -> Steps:
+        """Open cases in turn until so many are open as wanted; `is_one`: raise the error of one that cannot be."""
         self.notes = []
         yield from importing("SimpleITK")
-        opened, number_of_scene = self._volumes(), self._scene
-        for number, name in enumerate(names):
-            if self._scene != number_of_scene:
-                continue
+        opened, number_of_scene, done, held = self._volumes(), self._scene, 0, []
+        for name in names:
+            if self._scene != number_of_scene or done == wanted:
+                break
             if name in opened:
                 problem = scene.frame_problem(opened[name])
                 self.notes += [problem] if problem is not None else []
+                done += 1
                 continue
-            yield Progress(number / len(names), _("opening '{case}'").format(case=name))
+            yield Progress(done / wanted, _("opening '{case}'").format(case=name))
             hold = CaseHold(cohort.state_folder, name)
             nodes = scene.OpenedNodes()
             try:
                 self._enter(hold, name)
                 yield from scene.opening_case(cohort, name, nodes)
+            except HeldElsewhereError as error:
+                if is_one:
+                    raise
+                held.append(error)
+                continue
             except SparseAnnotateError as error:
                 hold.leave()
                 if is_one:
@@ -288,6 +302,8 @@ class OpenedCohort:
             self.notes += nodes.notes
             self._holds[nodes.volume.GetID()] = hold
             self._written[nodes.volume.GetID()] = scene.drawing_mark(nodes.volume)
+            done += 1
+        self.notes = [*_held_notes(held), *self.notes]
 
     def _enter(self, hold: CaseHold, name: str) -> None:
         """Hold a case; where the folder cannot be written, it can be looked at all the same."""
@@ -345,3 +361,23 @@ class OpenedCohort:
             found = CohortCase(name, None, 0, 0, error.message)
         self._counts[path] = (stamp, found)
         return found
+
+
+def _held_notes(held: Sequence[HeldElsewhereError]) -> list[str]:
+    """A sentence for each person who has cases open, with these cases."""
+    cases: dict[str, list[HeldElsewhereError]] = {}
+    for error in held:
+        cases.setdefault(error.holder, []).append(error)
+    notes = []
+    for holder, found in cases.items():
+        if len(found) == 1:
+            notes.append(found[0].message)
+            continue
+        names = listed([f"'{error.case}'" for error in found], _MOST_NAMED)
+        notes.append(
+            _(
+                "The cases {cases} are open elsewhere: {holder}. Open them again when they have been closed there, or "
+                "choose other cases."
+            ).format(cases=names, holder=holder)
+        )
+    return notes

@@ -130,6 +130,18 @@ class PanelLogic:
         """Call `on_renamed` whenever one of the nodes is renamed; returns a function that stops this."""
         return scene.watch_names(nodes, on_renamed)
 
+    def watch_frames(self, volume_nodes: Sequence, on_changed: Callable[[], None]) -> Callable[[], None]:
+        """Call `on_changed` whenever a volume shows another frame of a sequence; returns a function that stops this."""
+        return scene.watch_frames(volume_nodes, on_changed)
+
+    def frame_shown(self, volume_node) -> scene.Frame | None:
+        """The frame of a sequence that a volume shows, which is a case of its own; None for any other volume."""
+        return scene.frame_of(volume_node)
+
+    def why_no_case(self, volume_node) -> str | None:
+        """Why a volume of a cohort folder is not its case, because it shows a frame of a sequence; None if it is."""
+        return scene.frame_problem(volume_node)
+
     def watch_layers(self, on_changed: Callable[[], None]) -> Callable[[], None]:
         """Call `on_changed` whenever a slice view shows another volume; returns a function that stops this."""
         return scene.watch_layers(on_changed)

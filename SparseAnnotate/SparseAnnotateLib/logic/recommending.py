@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from .. import scene
 from ..client import Steps
-from ..core import Ledger, LedgerEntry, Plane, Progress, SliceState
+from ..core import BadInputError, Ledger, LedgerEntry, Plane, Progress, SliceState
 from ..core.messages import _
 from ..core.pieces import Piece
 from ..core.slow_imports import importing
@@ -39,7 +39,10 @@ class Recommending:
         Strategies that need neither features nor models run in this process, all others in the worker.
         """
 
+        frames = {node: scene.frame_of(node) for node in volume_nodes}
+
         def enter(recommended):
+            _require_same_frames(frames)
             items = yield from scene.storing_recommended(volume_nodes, recommended)
             yield Piece.NEXT_IS_LONG  # where there are hundreds of volumes, to show them
             return [item for item in items if item.state is SliceState.TODO]
@@ -92,6 +95,18 @@ def _choosing(volume_nodes: Sequence, settings: SelectionSettings) -> Steps:
         yield Progress(number / len(volume_nodes), _("reading '{volume}'").format(volume=node.GetName()))
     timed = _ledgers_of_scene()
     return recommend_slices(volumes, settings.planes, settings.budget, settings.strategy, settings.seed, timed=timed)
+
+
+def _require_same_frames(frames: Mapping[Any, scene.Frame | None]) -> None:
+    """Raise BadInputError when a volume shows another frame of a sequence than it did: its slices are others."""
+    for node, frame in frames.items():
+        if node.GetScene() is not None and scene.frame_of(node) != frame:
+            raise BadInputError(
+                _(
+                    "'{volume}' has come to show another frame while slices were being chosen, so no slices were "
+                    "recommended. Each frame is a case of its own. Recommend slices again."
+                ).format(volume=node.GetName())
+            )
 
 
 def _ledgers_of_scene() -> Iterator[Ledger]:

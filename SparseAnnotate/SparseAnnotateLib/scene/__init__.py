@@ -124,6 +124,7 @@ from .segment_editing import (
 from .segmentation_layers import segment_ids
 from .segmentation_nodes import geometry_problem, labels_of, segment_names, structure_names
 from .segments_alike import add_segments_like
+from .sequence_frames import Frame, frame_of, watch_frames
 from .slice_markers import hide_markers, place_markers, show_markers
 from .slice_views import (
     jump_to_slice,
@@ -157,6 +158,7 @@ from .worklist import (
 __all__ = [
     "FILL",
     "BrushPlace",
+    "Frame",
     "OpenedCase",
     "OpenedNodes",
     "ReadableWorklist",
@@ -204,6 +206,7 @@ __all__ = [
     "finding_changed",
     "finding_origin",
     "finding_unmarked",
+    "frame_of",
     "frame_problem",
     "further_channels",
     "geometry_of",
@@ -318,6 +321,7 @@ __all__ = [
     "volumes_shown",
     "volumes_to_draw_on",
     "voxel_stamp",
+    "watch_frames",
     "watch_layers",
     "watch_names",
     "watch_segmentation",

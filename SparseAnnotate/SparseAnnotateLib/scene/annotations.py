@@ -88,11 +88,22 @@ def annotated_segmentation(volume_node, create: bool = False):
 
 
 def annotated_among(volume_nodes: Iterable, segmentation_nodes: Iterable) -> set:
-    """Those of some segmentations in which slices of the volumes are drawn."""
+    """Those of some segmentations in which slices of the volumes are drawn, also of frames that are not shown."""
     among = set(segmentation_nodes)
-    # Of hundreds of volumes, few refer to any of them.
-    near = [v for v in volume_nodes if v.GetNodeReference(_SEGMENTATION_ROLE) in among or frame_of(v) is not None]
-    return among & {annotated_segmentation(node) for node in near}
+    found: set = set()
+    for node in volume_nodes:
+        frame = frame_of(node)
+        if frame is not None:
+            found |= {node.GetNodeReference(_SEGMENTATION_ROLE), *_drawings_of_frames(frame.sequence)}
+        elif node.GetNodeReference(_SEGMENTATION_ROLE) in among:  # of hundreds of volumes, few
+            found.add(annotated_segmentation(node))
+    return among & found
+
+
+def _drawings_of_frames(sequence) -> list:
+    """The segmentations in which the frames of a sequence are drawn."""
+    roles = [sequence.GetNthNodeReferenceRole(number) for number in range(sequence.GetNumberOfNodeReferenceRoles())]
+    return [sequence.GetNodeReference(role) for role in roles if role.startswith(f"{_SEGMENTATION_ROLE}.")]
 
 
 def _owner(volume_node, frame: Frame | None):

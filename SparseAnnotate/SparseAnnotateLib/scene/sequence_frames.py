@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -63,3 +64,28 @@ def frame_of(volume_node) -> Frame | None:
         number = max(0, browser.GetSelectedItemNumber())
         return Frame(sequence, master.GetNthIndexValue(number), master.GetIndexName() or "index", master.GetIndexUnit())
     return None
+
+
+def watch_frames(volume_nodes: Sequence, on_changed: Callable[[], None]) -> Callable[[], None]:
+    """Call `on_changed` whenever one of the volumes shows another frame; returns a function that stops watching.
+
+    A sequence browser that is added later is not watched: call this again then.
+    """
+    browsers = slicer.util.getNodesByClass(_BROWSER)
+    frames = {node: frame_of(node) for node in volume_nodes} if browsers else {}
+
+    def on_modified(browser, _event) -> None:
+        # A browser is modified for many other reasons, and often.
+        near = [node for node, frame in frames.items() if frame is not None or browser.IsProxyNodeID(node.GetID())]
+        now = {node: frame_of(node) for node in near if node.GetScene() is not None}
+        if any(frames[node] != frame for node, frame in now.items()):
+            frames.update(now)
+            on_changed()
+
+    tags = [(browser, browser.AddObserver("ModifiedEvent", on_modified)) for browser in browsers]
+
+    def stop() -> None:
+        for browser, tag in tags:
+            browser.RemoveObserver(tag)
+
+    return stop

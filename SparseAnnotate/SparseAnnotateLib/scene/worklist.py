@@ -10,6 +10,7 @@ from ..core import BadInputError, Effort, Ledger, LedgerEntry, Plane, SliceState
 from ..core.pieces import Piece
 from .annotations import annotated_segmentation, case_of, ledger_of, ledger_stamp
 from .ledger_store import store_ledger, stored_ledger
+from .sequence_frames import Frame, frame_of
 from .volume_nodes import geometry_of, volumes_of_scene
 
 
@@ -19,7 +20,8 @@ class WorklistItem:
 
     `seconds` is the time spent on it, and `startedFrom` what it was initialized from ('' for nothing). A slice of a
     case of the cohort folder that has not been opened has no volume node, but the name of its `case`. `grid` is that of
-    the volume when the item was made: on another one, `index` may be another slice.
+    the volume when the item was made, on another one, `index` may be another slice; and `frame` is the frame of a
+    sequence that it showed then, as each frame has its own slices.
     """
 
     volumeNode: Any
@@ -33,11 +35,19 @@ class WorklistItem:
     startedFrom: str = ""
     case: str = ""
     grid: VolumeGeometry | None = field(default=None, compare=False, repr=False)
+    frame: Frame | None = field(default=None, compare=False, repr=False)
+
+    @property
+    def isOfOtherFrame(self) -> bool:
+        """Whether the volume shows another frame of a sequence than the one that this is a slice of."""
+        is_there = self.volumeNode is not None and self.volumeNode.GetScene() is not None
+        return is_there and frame_of(self.volumeNode) != self.frame
 
     @property
     def isCurrent(self) -> bool:
-        """Whether the volume is in the scene, with the grid that `index` was counted on (but for rounding)."""
-        if self.volumeNode is None or self.volumeNode.GetScene() is None:
+        """Whether the volume is in the scene, with the grid that `index` was counted on (but for rounding), and shows
+        the same frame."""
+        if self.volumeNode is None or self.volumeNode.GetScene() is None or self.isOfOtherFrame:
             return False
         try:
             now = geometry_of(self.volumeNode)
@@ -63,7 +73,7 @@ class _FoundOfVolume:
     @classmethod
     def of(cls, volume_node, stamp: tuple | None) -> _FoundOfVolume:
         ledger = _ledger_in_scene(volume_node)
-        return cls(volume_node, stamp, ledger, [_item(volume_node, entry) for entry in ledger.entries])
+        return cls(volume_node, stamp, ledger, _items(volume_node, ledger.entries))
 
     def effort(self, plane: Plane) -> Effort:
         if plane not in self._efforts:
@@ -119,7 +129,7 @@ def readable_worklist(volume_nodes: Sequence, earlier: ReadableWorklist | None =
 
 def unopened_items(case: str, entries: Iterable[LedgerEntry]) -> list[WorklistItem]:
     """Slices of a case that has not been opened as items of the worklist."""
-    return [_item(None, entry, case) for entry in entries]
+    return [_item(None, entry, None, case) for entry in entries]
 
 
 def _ledger_in_scene(volume_node) -> Ledger:
@@ -128,7 +138,12 @@ def _ledger_in_scene(volume_node) -> Ledger:
 
 
 def _items_of(volume_node) -> list[WorklistItem]:
-    return [_item(volume_node, entry) for entry in _ledger_in_scene(volume_node).entries]
+    return _items(volume_node, _ledger_in_scene(volume_node).entries)
+
+
+def _items(volume_node, entries: Iterable[LedgerEntry]) -> list[WorklistItem]:
+    frame = frame_of(volume_node)
+    return [_item(volume_node, entry, frame) for entry in entries]
 
 
 def in_order(items: Iterable[WorklistItem]) -> list[WorklistItem]:
@@ -138,10 +153,11 @@ def in_order(items: Iterable[WorklistItem]) -> list[WorklistItem]:
 
 def worklist_item(volume_node, plane: Plane, index: int) -> WorklistItem:
     """A slice as an item of the worklist, whether or not the ledger names it."""
-    return _item(volume_node, ledger_of(volume_node).entry(plane, index) or LedgerEntry(plane, index))
+    entry = ledger_of(volume_node).entry(plane, index) or LedgerEntry(plane, index)
+    return _item(volume_node, entry, frame_of(volume_node))
 
 
-def _item(node, e: LedgerEntry, case: str = "") -> WorklistItem:
+def _item(node, e: LedgerEntry, frame: Frame | None, case: str = "") -> WorklistItem:
     return WorklistItem(
         volumeNode=node,
         plane=e.plane.value,
@@ -154,6 +170,7 @@ def _item(node, e: LedgerEntry, case: str = "") -> WorklistItem:
         startedFrom=e.started_from,
         case=case,
         grid=geometry_of(node) if node is not None else None,
+        frame=frame,
     )
 
 

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
-from contextlib import contextmanager
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from held_cases import held_elsewhere
 from small_volumes import ball, noisy_image
 from SparseAnnotateLib import scene
 from SparseAnnotateLib.command_line.main import main
@@ -19,6 +16,7 @@ from SparseAnnotateLib.core import BadInputError, BusyError, Cohort, Plane, Slic
 from SparseAnnotateLib.core.corrections import Stroke
 from SparseAnnotateLib.core.images import write_image
 from SparseAnnotateLib.core.strict_json import write_json
+from SparseAnnotateLib.core.user_name import ensure_user_name
 
 GEOMETRY = VolumeGeometry.from_itk(
     (32, 28, 24), (0.7, 0.9, 2.0), (-10.0, 4.0, 33.0), (0, 0.6, 0.8, 1, 0, 0, 0, 0.8, -0.6)
@@ -178,36 +176,6 @@ def test_slices_drawn_elsewhere_are_never_overwritten(mrml, logic, folder):
     assert logic.ledger(volume).is_decided(Plane.AXIAL, 20)
 
 
-HOLD = """
-import sys
-from SparseAnnotateLib.core.case_hold import CaseHold
-hold = CaseHold(sys.argv[1], sys.argv[2])
-try:
-    hold.enter()
-except Exception as error:
-    print("busy", error, flush=True)
-else:
-    print("held", flush=True)
-    sys.stdin.read()
-"""
-
-
-@contextmanager
-def held_elsewhere(folder, case):
-    """Another process that holds a case; says 'busy' when it cannot."""
-    process = subprocess.Popen(
-        [sys.executable, "-c", HOLD, str(folder), case],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
-    )
-    try:
-        yield process.stdout.readline().split()[0]
-    finally:
-        process.communicate("")
-
-
 def test_a_case_that_is_open_elsewhere_is_left_to_the_other(mrml, logic, folder):
     with held_elsewhere(folder, "b") as answer:
         assert answer == "held"
@@ -224,6 +192,38 @@ def test_a_case_that_is_open_elsewhere_is_left_to_the_other(mrml, logic, folder)
     logic.forgetScene()
     with held_elsewhere(folder, "b") as answer:
         assert answer == "held"
+
+
+def test_cases_that_somebody_else_has_open_are_replaced_by_the_next_ones(mrml, logic, folder):
+    with held_elsewhere(folder, "a") as first, held_elsewhere(folder, "b") as second:
+        assert (first, second) == ("held", "held")
+        assert [node.GetName() for node in logic.openCohort(folder, count=1)] == ["c"]
+        notes = logic.openingNotes()
+        assert [note.split(" is drawing there (process ")[0] for note in notes] == [
+            f"The case '{case}' is open elsewhere: {ensure_user_name()}" for case in "ab"
+        ]
+        assert [case.name for case in logic.panel.unopened_cases()] == ["a", "b"]
+
+
+def test_the_cases_of_a_cohort_are_listed_though_none_of_them_could_be_opened(mrml, logic, folder):
+    assert logic.panel.unopened_cases() == []
+    with held_elsewhere(folder, "a"), held_elsewhere(folder, "b"), held_elsewhere(folder, "c"):
+        assert logic.openCohort(folder) == []
+        assert [case.name for case in logic.panel.unopened_cases()] == ["a", "b", "c"]
+    assert logic.openCase("b").GetName() == "b"
+    logic.forgetScene()
+    mrml.mrmlScene.Clear(0)
+    assert logic.panel.unopened_cases() == []
+
+
+def test_one_sentence_names_all_cases_that_the_same_person_has_open():
+    from SparseAnnotateLib.core.case_hold import HeldElsewhereError
+    from SparseAnnotateLib.logic.opened_cohort import _held_notes
+
+    holders = ["Ann", "Ben", "Ann"]
+    notes = _held_notes([HeldElsewhereError(f"case {n}", f"{name} is drawing") for n, name in enumerate(holders)])
+    assert notes[0].startswith("The cases 'case 0', 'case 2' are open elsewhere: Ann is drawing. Open them again")
+    assert notes[1].startswith("The case 'case 1' is open elsewhere: Ben is drawing. Open it again")
 
 
 def test_a_removed_volume_can_be_opened_again_at_once(mrml, logic, folder):

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from held_cases import held_elsewhere
 from small_volumes import ball, noisy_image
 from SparseAnnotateLib.core import Cohort, Plane, SparseAnnotation, VolumeGeometry
 from SparseAnnotateLib.core.applied_segmentation import AppliedSegmentation
@@ -52,6 +53,33 @@ def test_a_worklist_of_the_command_line_is_drawn_in_slicer(panel, facade, folder
     panel.until(lambda: cohort.ledger(case).is_decided(Plane.named(item.plane), item.index))
     assert cohort.annotation(case).labels[item.index].any()
     assert panel.message == "" or "case" not in panel.message
+
+
+def test_a_second_person_gets_the_cases_that_are_free(panel, facade, folder):
+    with held_elsewhere(folder, *(f"case {number}" for number in range(5))) as answer:
+        assert answer == "held"
+        opened(panel, facade, folder)
+    assert [panel.ui.volumeList.item(row).text() for row in range(panel.ui.volumeList.count)] == ["case 5", "case 6"]
+    assert panel.panel.draw.table.chosen().volumeNode.GetName() == "case 5"
+    assert panel.ui.casesSelector.count == 5
+    assert "The cases 'case 0', 'case 1', 'case 2', 'case 3', 'case 4' are open elsewhere: " in panel.message
+    assert " is drawing there (process " in panel.message
+
+
+def test_a_case_that_has_become_free_is_opened_though_none_was_before(panel, facade, folder):
+    with held_elsewhere(folder, *(f"case {number}" for number in range(7))) as answer:
+        assert answer == "held"
+        opened(panel, facade, folder)
+        assert panel.ui.volumeList.count == 0
+        assert panel.ui.casesSelector.count == 7
+        assert panel.items
+        assert panel.ui.nextStepLabel.text == "Open a case of the cohort to begin."
+        panel.ui.openCaseButton.click()
+        panel.idle()
+        assert "The case 'case 0' is open elsewhere: " in panel.message
+    panel.ui.openCaseButton.click()
+    panel.idle()
+    assert panel.panel.session.volume.GetName() == "case 0"
 
 
 def test_a_case_is_opened_when_it_is_gone_to(panel, facade, folder):
