@@ -75,6 +75,7 @@ class ConsoleLogic(ScriptedLoadableModuleLogic):
         self._learning = LiveLearning(self.session, self._export, self._changes)
         self._opened = OpenedCohort(self.session, self._export)
         self._applying.on_applied = self._opened.note_applied
+        self._opened.why_unchanged = self._applying.report
         self._sources = SourcesOfVoxels(self.session)
         self._dicom = DicomExport(self.session, self._sources, self._correcting.following)
         self._environment = Environment(self.session)

@@ -17,7 +17,7 @@ from ..client import EXPORT, Job, Steps
 from ..core import BadInputError, BusyError, Cohort, FileWriteError, LedgerEntry, Progress, SparseAnnotateError
 from ..core.case_hold import CaseHold, HeldElsewhereError
 from ..core.drawn_on import AcceptedImage
-from ..core.messages import _, listed
+from ..core.messages import _, joined, listed
 from ..core.slow_imports import importing
 from ..core.strict_json import from_plain
 from .cohort_export import CohortExport
@@ -57,6 +57,7 @@ class OpenedCohort:
         notes: on what was not opened last, as sentences.
         problem: why what was drawn could not be written into a folder, as a message; '' if it could.
         on_written: called whenever something has been written, or could not be.
+        why_unchanged: sentences on the structures of a volume that a result which was applied did not change.
     """
 
     def __init__(self, session: Session, export: CohortExport):
@@ -66,6 +67,7 @@ class OpenedCohort:
         self._problems: dict[str, str] = {}
         self._changed: set[str] = set()
         self._applied: set[str] = set()
+        self.why_unchanged: Callable[[Any], Sequence[str]] = lambda _volume_node: ()
         self._job: Job | None = None
         self._scene = 0  # counts the scenes that were closed
         self._retry_at = 0.0
@@ -245,8 +247,7 @@ class OpenedCohort:
                     # Who marks a slice has seen the image, also when nothing else is to be written.
                     cohort.accept_image(opened.case, wait_seconds=left, image=opened.file, channels=None)
                 if key in self._applied:
-                    for _step in scene.exporting_applied(cohort, node):
-                        yield None
+                    yield from self._writing_applied(cohort, node)
                     if not scene.is_applied_to_write(node):
                         self._applied.discard(key)
             except Exception as error:
@@ -264,6 +265,14 @@ class OpenedCohort:
             else:
                 self._problems.pop(key, None)
                 self._written[key] = scene.written_mark(node)
+
+    def _writing_applied(self, cohort: Cohort, node) -> Steps:
+        try:
+            for _step in scene.exporting_applied(cohort, node):
+                yield None
+        except BadInputError as error:
+            # A structure that the result did not change may now overlap one that it did.
+            raise BadInputError(joined(" ", [error.message, *self.why_unchanged(node)])) from error
 
     def _opening(self, cohort: Cohort, names: Sequence[str], wanted: int, is_one: bool = False) -> Steps:
         """Open cases in turn until so many are open as wanted; `is_one`: raise the error of one that cannot be."""

@@ -160,7 +160,9 @@ def test_segments_that_overlap_are_said_and_the_drawn_slices_are_written(mrml, l
     assert (shown(logic, applied)[here(12)] > 0).any()
     paint(mrml, logic, applied, here(12))
     logic._opened.note_applied(applied)
-    with pytest.raises(BadInputError, match="only the drawn slices were written .* overlap"):
+    reason = "'shell' has been changed on axial slice 12, which is not marked as drawn."
+    logic._applying._reports[scene.annotated_segmentation(applied).GetID()] = (reason,)
+    with pytest.raises(BadInputError, match=f"only the drawn slices were written .* overlap.* {reason}"):
         logic.markEmpty(applied, "axial", 22)
     assert cohort.applied_path("a").read_bytes() == before
     assert cohort.ledger("a").is_decided(Plane.AXIAL, 22)
