@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
 
-from ..core import BadInputError, Cohort, Plane, Watch, mean_of_known
+from ..core import BadInputError, Cohort, Plane, SparseAnnotateError, Watch, mean_of_known
 from ..core.images import read_facts, read_labels
 from ..core.messages import _, counted
 from ..core.metrics import dice
@@ -83,10 +84,13 @@ def plan(request: PlanRequest, watch: Watch) -> AnnotationPlan:
         wanted = min(1.0, budget.planned_total(fewest) / max(1, sum(fewest)))
         similarity = _similarity(cohort, names, planes, max(wanted, _USUAL_DENSITY), watch)
     found = plan_annotation(counts, budget, request.dimensions, request.target, similarity)
-    ledgers = readable_ledgers(cohort)
-    drawn = sum(len(ledgers[name].indices(found.plane)) for name in names if name in ledgers)
-    is_from_now_on = budget.minutes is not None or budget.more is not None
-    return found if is_from_now_on or not drawn else replace(found, advice=(_drawn_already(drawn), *found.advice))
+    if budget.minutes is not None or budget.more is not None:
+        return found  # for slices that are drawn from now on
+    drawn = 0
+    for name in names:
+        with suppress(SparseAnnotateError):  # of a damaged ledger, recommending tells
+            drawn += len(cohort.ledger(name).indices(found.plane))
+    return replace(found, advice=(_drawn_already(drawn), *found.advice)) if drawn else found
 
 
 def _drawn_already(count: int) -> Advice:
