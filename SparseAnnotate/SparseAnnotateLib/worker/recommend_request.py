@@ -9,7 +9,17 @@ from typing import NoReturn
 
 import numpy as np
 
-from ..core import BadInputError, CancelledError, Cohort, Ledger, LedgerEntry, Plane, SparseAnnotateError, Watch
+from ..core import (
+    BadInputError,
+    CancelledError,
+    Cohort,
+    FileWriteError,
+    Ledger,
+    LedgerEntry,
+    Plane,
+    SparseAnnotateError,
+    Watch,
+)
 from ..core.atomic_files import expanded, require_writable
 from ..core.drawn_on import changed_images_sentence
 from ..core.errors import PartlyCancelledError
@@ -237,8 +247,8 @@ def _usable_volumes(
             volume = _volume(cohort, name, whole, position[name])
             _require_readable(cohort, name, read)
             volumes.append(volume)
-        except CancelledError:
-            raise
+        except (CancelledError, FileWriteError):
+            raise  # a folder that cannot be written is no fault of the case
         except SparseAnnotateError as error:
             # One case that cannot be read must not stop the others.
             failed[name] = error

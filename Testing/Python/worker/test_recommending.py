@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from SparseAnnotateLib.command_line.main import main
-from SparseAnnotateLib.core import BadInputError, Plane, SliceState, Watch
+from SparseAnnotateLib.core import BadInputError, FileWriteError, Plane, SliceState, Watch
 from SparseAnnotateLib.core.strict_json import from_plain, to_text, write_json
 from SparseAnnotateLib.learning.prediction.uncertainty import CaseUncertainty
 from SparseAnnotateLib.selection import Budget, Scope, SelectionSettings
-from SparseAnnotateLib.worker import requests
+from SparseAnnotateLib.worker import recommend_request, requests
 from SparseAnnotateLib.worker.measured_times import learned_cost, readable_ledgers
 from SparseAnnotateLib.worker.plan_requests import PlanRequest, plan
 from SparseAnnotateLib.worker.recommend_request import RecommendRequest, recommend
@@ -109,6 +109,15 @@ def test_timed_slices_say_what_a_slice_takes_though_their_labels_cannot_be_read(
     )
     assert {item.case for item in chosen} == {"ball_0"}
     assert "The drawing times of case 'ball_1' are left out." in caplog.text
+
+
+def test_a_folder_that_cannot_be_written_is_no_fault_of_each_case(ball_cohort, monkeypatch):
+    def full(*_rest, **_more):
+        raise FileWriteError("The disk is full.")
+
+    monkeypatch.setattr(recommend_request, "_volume", full)
+    with pytest.raises(FileWriteError, match=r"^The disk is full\.$"):
+        recommend(RecommendRequest(str(ball_cohort.folder), budget=Budget(total=4), planes=(Plane.AXIAL,)), Watch())
 
 
 def test_ledgers_are_not_read_for_times_that_are_given(ball_cohort, caplog):
