@@ -103,7 +103,7 @@ def _require_same_frames(frames: Mapping[Any, scene.Frame | None]) -> None:
         if node.GetScene() is not None and scene.frame_of(node) != frame:
             raise BadInputError(
                 _(
-                    "'{volume}' has come to show another frame while slices were being chosen, so no slices were "
+                    "'{volume}' shows another frame than when slices began to be chosen, so no slices were "
                     "recommended. Each frame is a case of its own. Recommend slices again."
                 ).format(volume=node.GetName())
             )

@@ -139,7 +139,7 @@ def test_what_is_recommended_for_one_frame_is_not_stored_for_another(panel, film
     panel.ui.recommendButton.click()
     film.go_to(1)
     panel.idle()
-    assert "has come to show another frame while slices were being chosen" in panel.message
+    assert "shows another frame than when slices began to be chosen" in panel.message
     assert panel.items == []
     assert film.drawing is None
     film.go_to(0)
