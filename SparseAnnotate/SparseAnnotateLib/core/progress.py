@@ -79,6 +79,10 @@ class Watch:
         """A watch that passes on cancellation requests but reports no progress."""
         return _QuietWatch(self)
 
+    def saying(self, change: Callable[[str], str]) -> Watch:
+        """A watch that passes on cancellation requests, and reports whose messages are changed."""
+        return _SayingWatch(self, change)
+
 
 class _QuietWatch(Watch):
     def __init__(self, whole: Watch):
@@ -91,6 +95,15 @@ class _QuietWatch(Watch):
 
     def check(self) -> None:
         self._whole.check()
+
+
+class _SayingWatch(_QuietWatch):
+    def __init__(self, whole: Watch, change: Callable[[str], str]):
+        super().__init__(whole)
+        self._change = change
+
+    def step(self, fraction: float, message: str, seconds_left: float | None = None, **metrics: float) -> None:
+        self._whole.step(fraction, self._change(message), seconds_left, **metrics)
 
 
 class _PartWatch(Watch):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -128,7 +128,7 @@ class LearningThere:
     # --- learning -------------------------------------------------------------------------------------------------
 
     def _learned(self, watch: Watch) -> dict[str, Any]:
-        # Anew: the cohort may have changed while the connection was broken.
+        # Opened again: the cohort may have changed while the connection was broken.
         self._run = RunOnHost(self._session, opened(self._params), self._run.name, self._returning)
         with self._run.held(watch):
             with self._sending:
@@ -137,7 +137,7 @@ class LearningThere:
             problem: SparseAnnotateError | None = None
             with self._handing_on():
                 try:
-                    self._session.worker(watch).call("train", there, _NamingWatch(watch, self._told))
+                    self._session.worker(watch).call("train", there, watch.saying(self._reported))
                 except SparseAnnotateError as error:
                     problem = error
                     # It may be in its last step, which stores the run.
@@ -290,11 +290,11 @@ class LearningThere:
     def _text_here(self, text: str) -> str:
         return self._here.text(text) if self._here is not None else text
 
-    def _told(self, text: str) -> str:
+    def _reported(self, text: str) -> str:
         self._can_be_asked.set()
-        told = _("on '{host}': {progress}").format(host=self._run.host, progress=self._text_here(text))
+        message = _("on '{host}': {progress}").format(host=self._run.host, progress=self._text_here(text))
         problems = [f"({problem})" for problem in (self._not_sent, self._not_brought_back) if problem]
-        return joined(" ", [told, *problems]) if problems else told
+        return joined(" ", [message, *problems]) if problems else message
 
     def _wait_to_reconnect(self, error: SparseAnnotateError, failures: int, watch: Watch) -> None:
         self._is_waiting = True
@@ -318,26 +318,6 @@ class LearningThere:
             "What the run '{run}' has learned is kept on the host '{host}'. Start learning again, under the same name, "
             "to continue it."
         ).format(run=self._run.name, host=self._run.host)
-
-
-class _NamingWatch(Watch):
-    """Passes on reports with changed messages, and cancelling."""
-
-    def __init__(self, whole: Watch, told: Callable[[str], str]):
-        super().__init__()
-        self._whole, self._told = whole, told
-
-    @property
-    def is_cancelled(self) -> bool:
-        return self._whole.is_cancelled
-
-    def check(self) -> None:
-        """See `Watch.check`."""
-        self._whole.check()
-
-    def step(self, fraction: float, message: str, seconds_left: float | None = None, **metrics: float) -> None:
-        """See `Watch.step`."""
-        self._whole.step(fraction, self._told(message), seconds_left, **metrics)
 
 
 def learns_while_drawing(params: Mapping[str, Any]) -> bool:

@@ -128,7 +128,7 @@ class RunOnHost:
         """Copy what a training needs to the host, where the run is held, and remember that it is trained there.
 
         Args:
-            is_same: whether a run that is there, but not here, is the one to be trained; otherwise it begins anew.
+            is_same: whether a run that is there, but not here, is the one to be trained; otherwise it starts over.
             choice, inputs, is_live: see `RunThere`.
 
         Raises RunError when the run was continued both here and there; BusyError when a process there still uses it;

@@ -290,7 +290,7 @@ def test_what_cannot_be_learned_from_there_is_said_before_anything_is_copied(rel
     with pytest.raises(BadInputError, match="No slice of the cohort 'empty' has been drawn yet"):
         relay.answer("train", request(empty), Watch())
     assert not (empty.state_folder / "elsewhere.json").is_file() or not runs_there(empty.state_folder)
-    # What is wrong there is said with the host's name, and the run is not left there.
+    # A fault there is reported with the host's name, and the run is not left there.
     with pytest.raises(SparseAnnotateError, match=r"On 'gpu': Learning while you draw trains one model"):
         relay.answer("train", request(cohort, changes={**SETTINGS, "recipe": "ensemble"}), Watch())
     assert runs_there(cohort.state_folder) == {}
