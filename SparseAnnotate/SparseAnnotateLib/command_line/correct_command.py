@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from ..worker.correct_request import CorrectResult
-from .shared_options import cohort_command
+from .shared_options import cohort_command, host_options
 from .terminal_output import show_line, show_table
 
 
 def add_correct(commands) -> None:
     text = "correct a case at a point; its fill follows, and later results take it in"
     command = cohort_command(commands, "correct", text, show_correction)
+    host_options(command)
     command.add_argument("case", metavar="CASE", help="name of the case")
     command.add_argument("--structure", default="", help="name of the structure")
     command.add_argument("--at", nargs=3, type=float, default=(), metavar=("R", "A", "S"), help="the point, in mm")
@@ -18,6 +19,7 @@ def add_correct(commands) -> None:
     command.add_argument("--seconds", type=float, default=0.0, help="what the correction took")
     command.add_argument("--run", default="", metavar="RUN", help="change the result of this run instead of the fill")
     command.add_argument("--clear", action="store_true", help="remove all corrections of the case")
+    command.set_defaults(only="", last=0)
 
 
 def show_correction(result: CorrectResult) -> None:

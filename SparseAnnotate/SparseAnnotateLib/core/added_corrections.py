@@ -58,6 +58,11 @@ def with_correction(annotation: SparseAnnotation, stroke: Stroke) -> AddedCorrec
     return AddedCorrection(after, kept, tuple(notes))
 
 
+def not_followed_sentence(problem: str) -> str:
+    """That a correction is stored, and why the result did not follow from it."""
+    return _("The correction is stored, but the result was not changed. {problem}").format(problem=problem)
+
+
 def _place(annotation: SparseAnnotation, voxel: int) -> str:
     kji = np.unravel_index(voxel, annotation.geometry.shape)
     point = annotation.geometry.matrix @ [*(float(n) for n in kji[::-1]), 1.0]

@@ -557,19 +557,21 @@ class Cohort(CohortDrawnOn):
         with self._naming(_("The corrections of case '{name}'").format(name=name)):
             return read_corrections(self.corrections_path(name), self.geometry(name), self.labels)
 
-    def add_correction(self, name: str, stroke: Stroke, image: str = "") -> None:
-        """Add a correction to a case; one that equals the last is not added again. Raises FileWriteError.
+    def add_correction(self, name: str, stroke: Stroke, image: str = "") -> bool:
+        """Add a correction to a case; False when it equals the last one, and so is not added again.
 
-        `image`: as for `change_annotation`.
+        `image`: as for `change_annotation`. Raises FileWriteError.
         """
         geometry = self.geometry(name)
         drawn_on = result_of(self._finding_image_of_corrections(name))
         with self.locked(f"correcting case '{name}'"):
             self._require_image(name, image)
             before = self.corrections(name) or Corrections(geometry.shape)
-            if not before or before.strokes[-1] != stroke:
-                for _step in self._writing_corrections(name, before.with_stroke(stroke), drawn_on):
-                    pass
+            if before and before.strokes[-1] == stroke:
+                return False
+            for _step in self._writing_corrections(name, before.with_stroke(stroke), drawn_on):
+                pass
+        return True
 
     def save_corrections(self, name: str, corrections: Corrections | None) -> None:
         """Replace all corrections of a case; None removes them. Raises FileWriteError."""

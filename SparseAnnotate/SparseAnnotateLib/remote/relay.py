@@ -20,7 +20,7 @@ from .host_connection import HostConnection
 from .host_requests import serve_hosts
 from .hosts import host_named
 from .learning_there import LearningThere, learns_while_drawing
-from .requests_there import HostSession, answer_there, opened
+from .requests_there import HostSession, answer_there, correct_there, opened
 from .trainings import TrainingThere
 from .where import AS_A_JOB, HERE, LEARNING_THERE, WHERE, where
 
@@ -63,7 +63,7 @@ class Relay:
             return self._learned(params, watch)
         if place == AS_A_JOB:
             return TrainingThere(self._session, params, self._leaving.is_set).train(watch)
-        if place == HERE and not always_there:
+        if place == HERE and (method == "correct" or not always_there):
             return self._here.call(method, params, watch)
         learning = self._learning_run(params) if method == "slice" else None
         if learning is not None:
@@ -73,6 +73,8 @@ class Relay:
         while not self._at_work.acquire(timeout=_LOOK_SECONDS):
             watch.check()
         try:
+            if method == "correct":
+                return correct_there(self._session, params, lambda more: self._here.call(method, more), watch)
             return answer_there(self._session, method, params, watch)
         finally:
             self._at_work.release()

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ..core import BadInputError, BusyError, CancelledError, Cohort, Plane, SparseAnnotateError, Watch, WorkerError
+from ..core.added_corrections import not_followed_sentence
 from ..core.failed_cases import NOT_RECOMMENDED, PartlyDoneError, not_counted, report_failed
 from ..core.ledger import LedgerEntry
 from ..core.messages import _, counted, joined, listed
@@ -35,6 +36,10 @@ AFTER_THE_OTHERS = "curves"
 
 class CopyingNotAllowedError(BadInputError):
     """The user has not been asked yet whether a cohort may be copied to a host."""
+
+
+class ChangedHereError(BadInputError):
+    """Results of a host were not copied back, because their cases were changed here meanwhile."""
 
 
 class HostSession:
@@ -167,6 +172,34 @@ def answer_there(session: HostSession, method: str, params: Any, watch: Watch) -
     return report_failed(failed, len(others), NOT_RECOMMENDED, shown=rows, more=joined(" ", filter(None, sentences)))
 
 
+def correct_there(session: HostSession, params: Any, here: Callable[[Any], Any], watch: Watch) -> Any:
+    """Store a correction here, and have the host of a session find out what follows from it in the stored result.
+
+    Once it is stored, what goes wrong is a note of the result, not an error.
+
+    `here`: does such a request on this computer. Raises CopyingNotAllowedError, before anything is stored, what storing
+    raises, and CancelledError.
+    """
+    cohort = opened(params)
+    needs = needs_of("correct", params, cohort)
+    if not any((cohort.state_folder / path).is_file() for path in needs.outputs):
+        return here(params)  # nothing can follow
+    session.identity(CohortFiles(cohort), needs.cases)
+    stored = here({**params, "only": "store"})
+    watch.check()
+    try:
+        follow = {**params, "only": "follow", "last": stored["corrections"]}
+        followed = answer_there(session, "correct", follow, watch)
+    except CancelledError:
+        raise
+    except ChangedHereError:
+        sentence = _("'{case}' was changed here while '{host}' worked on it. The next result takes the correction in.")
+        followed = {"notes": [not_followed_sentence(sentence.format(case=stored["case"], host=session.host.name))]}
+    except SparseAnnotateError as error:
+        followed = {"notes": [not_followed_sentence(error.message)]}
+    return {**stored, **followed, "notes": [*stored["notes"], *followed["notes"]]}
+
+
 def _answer_there(session: HostSession, method: str, params: Any, watch: Watch) -> Any:
     if method == "environment":
         with _naming(session.host, str):
@@ -207,7 +240,7 @@ def _answer_there(session: HostSession, method: str, params: Any, watch: Watch) 
     if method == "recommend":
         _enter_recommended(cohort, result, copy)
     if changed:
-        raise BadInputError(_changed_sentence(session.host, changed))
+        raise ChangedHereError(_changed_sentence(session.host, changed))
     if partly is not None:
         raise PartlyDoneError(partly.message, told.value(partly.shown))
     return told.value(result)

@@ -29,6 +29,11 @@ def _with_models(params: Params) -> str:
     return THERE if params.get("run") or params.get("method") == "propagation" else HERE
 
 
+def _what_follows(params: Params) -> str:
+    # The correction itself is stored here in any case.
+    return HERE if params.get("clear") or params.get("only") == "store" else THERE
+
+
 def _as_it_learns(params: Params) -> str:
     # What learns from each slice as soon as it is drawn is asked for others all the time.
     return LEARNING_THERE if params.get("live") else AS_A_JOB
@@ -46,7 +51,7 @@ WHERE: dict[str, str | Callable[[Params], str]] = {
     "import_drawn": HERE,
     "accept_image": HERE,
     "fill": _with_models,
-    "correct": HERE,
+    "correct": _what_follows,
     "plan_training": THERE,
     "train": _as_it_learns,
     "curves": HERE,
@@ -112,6 +117,15 @@ def needs_of(method: str, params: Params, cohort: Cohort) -> Needs:
         cohort.select([case])
         path = cohort.slice_path(run, case, str(params.get("plane", "")), int(params.get("index", 0)))
         return Needs((case,), runs=(run,), outputs={_in_state(cohort, path): case})
+    if method == "correct":
+        case = cohort.case(str(params.get("case", ""))).name
+        cohort.select([case])
+        paths = [cohort.fill_path(case), cohort.fill_confidence_path(case)]
+        if run:
+            paths = [cohort.prediction_path(run, case), cohort.uncertainty_path(run, case, "confidence")]
+        outputs = {_in_state(cohort, path): case for path in paths}
+        used = (run,) if run else ()
+        return Needs((case,), not run, used, used, outputs, is_whole=False)
     if method == "fill":
         cases = names if params.get("cases") else tuple(cohort.annotated_cases())
         cohort.select(cases)

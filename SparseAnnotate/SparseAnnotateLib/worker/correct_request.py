@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 
 from ..core import BadInputError, CancelledError, Cohort, SparseAnnotateError, SparseAnnotation, Watch
-from ..core.added_corrections import AddedCorrection, with_correction
+from ..core.added_corrections import AddedCorrection, not_followed_sentence, with_correction
 from ..core.corrections import Stroke
 from ..core.images import read_facts, read_labels, write_image
 from ..core.messages import _, listed
@@ -32,6 +33,9 @@ class CorrectRequest:
         seconds: what the correction took; 0 when it is not known.
         run: correct the stored result of this run; '': the fill.
         clear: remove all corrections of the case instead.
+        only: 'store' the correction, and do not change a result; or let the result 'follow' from the last correction,
+            which is stored already, and is number `last` (from 1) of those off the drawn slices. So a host can do what
+            follows, and the correction is here whatever happens to the connection.
     """
 
     cohort: str
@@ -43,6 +47,8 @@ class CorrectRequest:
     seconds: float = 0.0
     run: str = ""
     clear: bool = False
+    only: Literal["", "store", "follow"] = ""
+    last: int = 0
     state: str | None = None
 
 
@@ -72,23 +78,52 @@ def correct(request: CorrectRequest, watch: Watch) -> CorrectResult:
     cohort = Cohort.open(request.cohort, request.state)
     if request.clear:
         return _cleared(cohort, request.case)
+    if request.only == "follow":
+        return _followed(cohort, request, watch)
     image, before = cohort.image_fingerprint(request.case, ()), cohort.annotation(request.case)
     value = _value(cohort, request.structure)
     stroke = Stroke.ball(before.geometry, request.at, value, not request.outside, request.radius, request.seconds)
     added = with_correction(before, stroke)
     # First of all: whatever happens to the result, the correction stays.
-    cohort.add_correction(request.case, stroke, image)
+    is_new = cohort.add_correction(request.case, stroke, image)
+    count = _count(added.annotation) - (not is_new)
+    stored = CorrectResult(request.case, count, len(added.stroke.voxels), 0, "", added.notes)
+    return stored if request.only == "store" else _with_result(cohort, request, before, added, stored, watch)
+
+
+def _count(annotation: SparseAnnotation) -> int:
+    return len(annotation.corrections.strokes) if annotation.corrections is not None else 0
+
+
+def _with_result(
+    cohort: Cohort,
+    request: CorrectRequest,
+    before: SparseAnnotation,
+    added: AddedCorrection,
+    stored: CorrectResult,
+    watch: Watch,
+) -> CorrectResult:
+    """Spread a correction that is stored: what that did, after what storing it did."""
     path, changed = "", 0
     try:
         path, changed, note = _spread(cohort, request, before, added, watch)
     except CancelledError:
         raise
     except SparseAnnotateError as error:
-        note = _("The correction is stored, but the result was not changed. {problem}").format(problem=error.message)
-    corrections = added.annotation.corrections
-    count = len(corrections.strokes) if corrections is not None else 0
-    notes = (*added.notes, *([note] if note else []))
-    return CorrectResult(request.case, count, len(added.stroke.voxels), changed, path, notes)
+        note = not_followed_sentence(error.message)
+    return replace(stored, changed=changed, path=path, notes=(*stored.notes, *([note] if note else [])))
+
+
+def _followed(cohort: Cohort, request: CorrectRequest, watch: Watch) -> CorrectResult:
+    """Let the stored result follow from the last correction that is stored."""
+    after = cohort.annotation(request.case)
+    corrections = after.corrections
+    if corrections is None or not corrections.strokes or _count(after) != request.last:
+        raise BadInputError(_("Corrections of '{case}' were made or removed meanwhile.").format(case=request.case))
+    *earlier, stroke = corrections.strokes
+    before = replace(after, corrections=replace(corrections, strokes=tuple(earlier)) if earlier else None)
+    stored = CorrectResult(request.case, request.last, len(stroke.voxels), 0, "")
+    return _with_result(cohort, request, before, AddedCorrection(after, stroke, ()), stored, watch)
 
 
 def _cleared(cohort: Cohort, case: str) -> CorrectResult:
@@ -132,8 +167,13 @@ def _spread(
         return "", 0, _("There is no {kind} yet. The next one takes the correction in.").format(kind=kind)
     facts = read_facts(path)
     origin = Origin.from_facts(facts)
-    now = cohort.origin(case, before, method=origin.method, run=origin.run, since=path)
-    if change := origin.changes(now):
+
+    def changes(annotation: SparseAnnotation) -> str:
+        return origin.changes(cohort.origin(case, annotation, method=origin.method, run=origin.run, since=path))
+
+    if change := changes(before):
+        if not changes(after):
+            return str(path), 0, ""  # it has taken the correction in already
         sentence = _("The {kind} is out of date ({change}) and was not changed. The next one takes the correction in.")
         return "", 0, sentence.format(kind=kind, change=change)
     has_sure = sure_path.is_file() and belongs_to(sure_path, path)
