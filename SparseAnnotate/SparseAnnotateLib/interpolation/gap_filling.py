@@ -20,6 +20,7 @@ from .crossings import contradictions
 from .drawn_stack import Gap
 from .interpolator import Fill, undemanding_method
 from .label_fields import DrawnSlices
+from .shape_fields import depends_on
 
 _THREADS = max(1, min(4, os.cpu_count() or 1))
 
@@ -73,7 +74,7 @@ class GapInterpolator(ABC):
         changed: Iterable[tuple[Plane, int]],
         watch: Watch | None = None,
     ) -> Fill:
-        """See `IncrementalInterpolator.refill`: only the gaps beside changed slices are filled again."""
+        """See `IncrementalInterpolator.refill`: only the gaps that depend on changed slices are filled again."""
         if previous.labels.shape != annotation.geometry.shape:
             raise BadInputError(_("The previous fill belongs to a volume of another size. Fill the whole volume."))
         drawn = DrawnSlices.of(annotation)
@@ -82,7 +83,7 @@ class GapInterpolator(ABC):
         gaps = list(drawn.main.gaps())
         # With several planes a slice affects more than its gap, and another stack may have become the main one.
         if not drawn.others and all(p.array_axis(annotation.geometry) == drawn.main.axis for p, _index in changed):
-            gaps = [gap for gap in gaps if any(_touches(gap, index) for _plane, index in changed)]
+            gaps = [gap for gap in gaps if any(depends_on(drawn.main, gap, index) for _plane, index in changed)]
         labels, confidence = previous.labels, previous.confidence
         stacked = drawn.main.moved(labels)
         for gap in gaps:
@@ -145,12 +146,3 @@ def required_image(image: np.ndarray | None) -> np.ndarray:
             )
         )
     return image
-
-
-def _touches(gap: Gap, index: int) -> bool:
-    """True when the fill of a gap may change once the slice `index` is drawn or reset."""
-    if gap.before is None:
-        return gap.inner is None or index <= gap.inner
-    if gap.after is None:
-        return gap.inner is None or index >= gap.inner
-    return gap.before <= index <= gap.after

@@ -14,12 +14,13 @@ import numpy as np
 from .alignment import MARGIN, Piece, pieces
 from .drawn_stack import DrawnStack, Gap, PlaneBox, joined, rows_and_columns, widened
 
-# A structure on only one of two neighbouring drawn slices ends half-way, but at most 3 of its radii away.
+# A structure on only one of two neighbouring drawn slices ends half-way, but at most 3 of its radii away. It may also
+# end like a ball, see `_Ball`.
 _REACH_IN_RADII = 3.0
 # One that is no larger than the gap ends this many slices later: half of those drawn on one slice reach beyond the
-# middle, and of the smallest a rounded end would leave nothing. Not one this many times as long as it is wide: a thin
-# band that crosses the plane at an angle lies elsewhere on the next slices.
-_SMALL_REACHES_FARTHER, _LONG = 0.5, 3.0
+# middle, and of the smallest a rounded end would leave nothing. Nor does a ball end later than that. Not one this many
+# times as long as it is wide: a thin band that crosses the plane at an angle lies elsewhere on the next slices.
+_REACHES_FARTHER, _LONG = 0.5, 3.0
 # One that is drawn on a single slice extends this many of its radii to either side.
 _SINGLE_REACH_IN_RADII = 1.5
 
@@ -35,6 +36,7 @@ class PieceField:
         gap: the gap. step: distance of slices in mm.
         pace: at an end, (rows, columns) change of the signed distance per mm, never positive; None elsewhere.
         pixel: its size along rows and columns, in mm.
+        ball: that a piece on one side only may be the end of; None when no drawn slice follows on that side.
     """
 
     box: PlaneBox
@@ -45,6 +47,7 @@ class PieceField:
     step: float
     pace: np.ndarray | None = None
     pixel: tuple[float, float] = (1.0, 1.0)
+    ball: _Ball | None = None
 
     def at(self, index: int) -> np.ndarray:
         """(rows, columns) float32 field on one undrawn slice of the gap."""
@@ -60,16 +63,23 @@ class PieceField:
             return here + self.pace * np.float32(distance) - _closing(distance - gap_mm / 2, gap_mm / 2, radius)
         if before is None or after is None:
             return here - _closing(distance, _SINGLE_REACH_IN_RADII * _mean_radius(here > 0, self.pixel), radius)
-        half = (after - before) * self.step / 2
-        farther = _SMALL_REACHES_FARTHER * self.step if self._is_small else 0.0
-        return here - _closing(distance, min(half, _REACH_IN_RADII * radius) + farther, radius)
+        return here - _closing(distance, self._reach, radius)
 
     @cached_property
-    def _is_small(self) -> bool:
-        """Whether the piece, on one side only, is not long, and its radius at most half the gap."""
-        mask = self._only_side()[0] > 0
+    def _reach(self) -> float:
+        """Where a piece on one side only, between two drawn slices, is closed: mm from the slice that shows it."""
+        here, _drawn = self._only_side()
         half = (self.gap.count + 1) * self.step / 2
-        return _mean_radius(mask, self.pixel) <= half and _length_in_widths(mask, self.pixel) < _LONG
+        middle = min(half, _REACH_IN_RADII * float(here.max()))
+        if _length_in_widths(here > 0, self.pixel) >= _LONG:
+            return middle
+        farther = _REACHES_FARTHER * self.step
+        usual = middle + farther if _mean_radius(here > 0, self.pixel) <= half else middle
+        if self.ball is None:
+            return usual
+        end = min(self.ball.end, half + farther)
+        # The tip of something larger is no small structure, and ends sooner.
+        return (middle + end) / 2 if self.ball.is_behind else max(usual, end)
 
     def _only_side(self) -> tuple[np.ndarray, int]:
         """The signed distance on the one drawn slice that shows the piece, and that slice's index."""
@@ -94,6 +104,49 @@ def piece_fields(stack: DrawnStack, gap: Gap, value: int) -> list[PieceField]:
     (the gap to the second last drawn slice) it closes like a ball, and it ends after a whole gap, where the next drawn
     slice would have been.
     """
+    found = _pieces_of(stack, gap, value)
+    return [
+        _field(stack, gap, value, piece, _within(found.outer, piece.box), found.far)
+        for piece in found.pieces
+        if not (gap.is_end and piece.after is None)
+    ]
+
+
+def depends_on(stack: DrawnStack, gap: Gap, index: int) -> bool:
+    """Whether the fields of a gap may be others once a slice is drawn, drawn differently, or reset.
+
+    `stack`: after that. A slice that is not beside the gap matters for what ends there, see `_Ball`.
+    """
+    if gap.before is None:
+        return gap.inner is None or index <= gap.inner
+    if gap.after is None:
+        return gap.inner is None or index >= gap.inner
+    if gap.before <= index <= gap.after:
+        return True
+    is_before = index < gap.before
+    side = gap.before if is_before else gap.after
+    behind = _behind(stack, side, -1 if is_before else 1)
+    if behind is not None and not min(behind, side) <= index <= max(behind, side):
+        return False
+
+    def ends(value: int) -> bool:
+        found = _pieces_of(stack, gap, value).pieces
+        return any(piece.after is None if is_before else piece.before is None for piece in found)
+
+    return any(ends(value) for value in stack.boxes(side))
+
+
+@dataclass(frozen=True)
+class _Pieces:
+    """Pieces of a label within a gap, with boxes in `outer`, on two slices at a distance of `far` mm."""
+
+    pieces: list[Piece]
+    outer: PlaneBox
+    far: float
+
+
+def _pieces_of(stack: DrawnStack, gap: Gap, value: int) -> _Pieces:
+    nothing = _Pieces([], (slice(0, 0), slice(0, 0)), 0.0)
     if gap.before is None:
         first, second = gap.inner, gap.after
     elif gap.after is None:
@@ -101,25 +154,26 @@ def piece_fields(stack: DrawnStack, gap: Gap, value: int) -> list[PieceField]:
     else:
         first, second = gap.before, gap.after
     if second is None:
-        return []
+        return nothing
     one = stack.boxes(first).get(value) if first is not None else None
     two = stack.boxes(second).get(value)
     both = joined(one, two)
     if both is None or (two is None and gap.is_end):
-        return []
+        return nothing
     outer = widened(both, MARGIN, stack.shape)
     before = stack.mask(first, value, outer) if first is not None and one is not None else None
     after = stack.mask(second, value, outer) if two is not None else None
     far = abs(second - first) * stack.step if first is not None else 0.0
-    found = []
-    for piece in pieces(before, after, stack.in_plane, far):
-        if gap.is_end and piece.after is None:
-            continue
-        found.append(_field(stack, gap, piece, _within(outer, piece.box), far))
-    return found
+    return _Pieces(pieces(before, after, stack.in_plane, far), outer, far)
 
 
-def _field(stack: DrawnStack, gap: Gap, piece: Piece, box: PlaneBox, far: float) -> PieceField:
+def _behind(stack: DrawnStack, drawn: int, onward: int) -> int | None:
+    """The next drawn slice after a drawn one, in the direction of -1 or 1; None at the last one."""
+    place = stack.indices.index(drawn) + onward
+    return stack.indices[place] if 0 <= place < len(stack.indices) else None
+
+
+def _field(stack: DrawnStack, gap: Gap, value: int, piece: Piece, box: PlaneBox, far: float) -> PieceField:
     one = signed_distance(piece.before, stack.in_plane) if piece.before is not None else None
     two = signed_distance(piece.after, stack.in_plane) if piece.after is not None else None
     pace: np.ndarray | None = None
@@ -129,7 +183,41 @@ def _field(stack: DrawnStack, gap: Gap, piece: Piece, box: PlaneBox, far: float)
             there = here + 2 * here.max() if one is None else shifted(one, [int(np.rint(s)) for s in piece.shift])
             pace = np.minimum(here - there, 0) / np.float32(far)
         one, two = (None, here) if gap.before is None else (here, None)
-    return PieceField(box, one, two, piece.shift, gap, stack.step, pace, stack.in_plane)
+    ball = _Ball.of(stack, gap, value, piece, box) if not gap.is_end else None
+    return PieceField(box, one, two, piece.shift, gap, stack.step, pace, stack.in_plane, ball)
+
+
+@dataclass(frozen=True)
+class _Ball:
+    """A ball through a piece's outline and the one behind it, as circles of the same areas.
+
+    Where the structure is absent behind the piece, it is the ball whose widest circle is the piece.
+
+    Attributes:
+        end: how far it reaches beyond the piece, in mm, at least 0. is_behind: whether it is wider behind the piece.
+    """
+
+    end: float
+    is_behind: bool
+
+    @classmethod
+    def of(cls, stack: DrawnStack, gap: Gap, value: int, piece: Piece, box: PlaneBox) -> _Ball | None:
+        """Of a piece on one side of a gap only; None when it is on both, or no drawn slice lies behind it."""
+        drawn, onward, mask = gap.before, -1, piece.before
+        if mask is None:
+            drawn, onward, mask = gap.after, 1, piece.after
+        elif piece.after is not None:
+            return None
+        behind = _behind(stack, drawn, onward) if drawn is not None else None
+        if drawn is None or behind is None or mask is None:
+            return None
+        radius = _mean_radius(mask, stack.in_plane)
+        other = _mean_radius(stack.mask(behind, value, widened(box, MARGIN, stack.shape)), stack.in_plane)
+        if not other:
+            return cls(radius, False)
+        far = abs(behind - drawn) * stack.step
+        centre = (radius**2 - other**2 - far**2) / (2 * far)
+        return cls(max(centre + float(np.hypot(radius, centre)), 0.0), other > radius)
 
 
 def _closing(distance: float, reach: float, radius: float) -> np.float32:

@@ -66,14 +66,14 @@ def test_a_disc_is_followed_beside_another_piece_of_its_structure_that_stays(met
 
 @pytest.mark.parametrize("method", METHODS)
 def test_a_disc_that_jumps_too_far_is_named_with_the_gap(method):
-    labels = discs(*((index, 10, 8) for index in range(5)), (8, 50, 100), shape=(9, 60, 110))
-    done = finished(method, axial(labels, [0, 4, 8]), noisy_image(labels))
-    assert not done.fill.labels[6].any()
-    missing = sum(not layer.any() for layer in done.fill.labels[5:8])
+    labels = discs(*((index, 10, 8) for index in range(7)), (20, 50, 100), shape=(21, 60, 110), radius=1.5)
+    done = finished(method, axial(labels, [0, 6, 20]), noisy_image(labels))
+    missing = sum(not layer.any() for layer in done.fill.labels[7:20])
+    assert missing
     (named,) = [warning for warning in done.warnings if "missing" in warning]
     assert named == (
-        "'vessel' is missing from the fill between drawn slices that both show it: axial slices 4 and 8 "
-        f"({missing} of 3 between). Its outlines there are too far apart, or too thin, to be "
+        "'vessel' is missing from the fill between drawn slices that both show it: axial slices 6 and 20 "
+        f"({missing} of 13 between). Its outlines there are too far apart, or too thin, to be "
         "connected. Draw a slice in between."
     )
 

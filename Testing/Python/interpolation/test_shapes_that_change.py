@@ -81,10 +81,31 @@ def test_a_round_structure_no_larger_than_the_gap_is_closed_half_a_slice_beyond_
     assert areas[3] > 0.7
 
 
-def test_a_structure_larger_than_the_gap_ends_at_its_middle():
+def test_a_structure_on_one_slice_that_is_larger_than_the_gap_reaches_beyond_its_middle_like_a_ball():
     labels = discs((4, 20, 20), shape=(9, 40, 40), radius=8.0)
     areas = filled(axial(labels, [0, 4, 8], (2.5, 1.0, 1.0))).labels.sum(axis=(1, 2))
-    assert (areas > 0).tolist() == [False, False, False, *[True] * 3, False, False, False]
+    assert (areas > 0).tolist() == [False, False, *[True] * 5, False, False]
+
+
+@pytest.mark.parametrize("is_reversed", [False, True])
+def test_the_tip_of_a_larger_structure_ends_sooner_than_one_that_is_as_small(is_reversed):
+    labels = (areas_beyond(radii, is_reversed) for radii in ((0, 8, 3, 0), (0, 3, 3, 0), (0, 0, 3, 0)))
+    tip, tube, alone = labels
+    assert sum(tip) < sum(tube) <= sum(alone)
+    assert tip[0] > 0
+
+
+def areas_beyond(radii: tuple[float, ...], is_reversed: bool) -> list[int]:
+    """Of discs with these radii on the slices 0, 4, 8 and 12, of which the last is drawn empty: the areas after 8."""
+    labels = np.zeros((13, 40, 40), np.uint8)
+    for index, radius in zip((0, 4, 8, 12), radii, strict=True):
+        if radius:
+            labels[index] = discs((0, 20, 20), shape=(1, 40, 40), radius=radius)[0]
+    found = filled(axial(labels[::-1] if is_reversed else labels, [0, 4, 8, 12], (1.5, 1.0, 1.0))).labels.sum(
+        axis=(1, 2)
+    )
+    areas: list[int] = (found[::-1] if is_reversed else found)[9:12].tolist()
+    return areas
 
 
 @pytest.mark.parametrize("columns", [slice(20, 44), slice(29, 34)])
