@@ -196,7 +196,8 @@ def correct_there(session: HostSession, params: Any, here: Callable[[Any], Any],
         sentence = _("'{case}' was changed here while '{host}' worked on it. The next result takes the correction in.")
         followed = {"notes": [not_followed_sentence(sentence.format(case=stored["case"], host=session.host.name))]}
     except SparseAnnotateError as error:
-        followed = {"notes": [not_followed_sentence(error.message)]}
+        again = _("To try again, repeat the command: nothing is stored twice.")
+        followed = {"notes": [not_followed_sentence(f"{again} {error.message}")]}
     return {**stored, **followed, "notes": [*stored["notes"], *followed["notes"]]}
 
 
