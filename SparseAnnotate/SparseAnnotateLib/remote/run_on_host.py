@@ -9,9 +9,9 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
-from ..core import Cohort, RunError, SparseAnnotateError, Watch
+from ..core import Cohort, RunError, SparseAnnotateError, Watch, WorkerError
 from ..core.case_names import file_stem
-from ..core.cohort_layout import CARD_FILE
+from ..core.cohort_layout import CARD_FILE, PLAN_FILE
 from ..core.errors import BusyError, FileWriteError
 from ..core.messages import _, joined
 from ..runs.run_folder import RunFolder
@@ -21,8 +21,9 @@ from .host_files import ChangedThereError, HostFiles, content_of
 from .requests_there import HostSession, send_copy
 from .where import Needs
 
-_TOKEN = "token"
+_TOKEN, _BROUGHT_BACK = "token", "brought-back"
 _LARGE_BYTES = 1 << 20
+_KEPT = (PLAN_FILE, CARD_FILE, "weights.safetensors")  # what a training writes again, and never removes
 
 LEFT_THERE = ("labels",)
 """Folders of a run with arrays of what is learned from, while it is."""
@@ -82,6 +83,8 @@ class RunOnHost:
     def require_ours(self, watch: Watch) -> bool:
         """Whether the run is there as this cohort's, and was not brought back; False when it is not there.
 
+        A run of another copy of this cohort that has been brought back there is out of date, and begun anew.
+
         Raises RunError when it is being trained on another host, or there for another copy of this cohort.
         """
         known = self.remembered
@@ -92,10 +95,12 @@ class RunOnHost:
                     "or choose another name."
                 ).format(run=self.name, host=known.host)
             )
-        token = self._session.files.ask("read", watch, area=self.area, name=_TOKEN)
+        token = self._token_there(watch)
         if token is None:
             return False
-        if known is None or base64.b64decode(token).decode() != known.token:
+        if known is None or token != known.token:
+            if self._read(_BROUGHT_BACK, watch) is not None:
+                return False
             raise RunError(
                 _("Another copy of this cohort trains a run '{run}' on the host '{host}'. Choose another name.").format(
                     run=self.name, host=self.host
@@ -105,6 +110,14 @@ class RunOnHost:
         return not known.is_brought_back
 
     # --- there ----------------------------------------------------------------------------------------------------
+
+    def _token_there(self, watch: Watch) -> str | None:
+        return self._read(_TOKEN, watch)
+
+    def _read(self, name: str, watch: Watch) -> str | None:
+        """A small file in the area there; None when it does not exist."""
+        found = self._session.files.ask("read", watch, area=self.area, name=name)
+        return None if found is None else base64.b64decode(found).decode()
 
     @contextmanager
     def held(self, watch: Watch) -> Iterator[None]:
@@ -131,9 +144,10 @@ class RunOnHost:
             is_same: whether a run that is there, but not here, is the one to be trained; otherwise it starts over.
             choice, inputs, is_live: see `RunThere`.
 
-        Raises RunError when the run was continued both here and there; BusyError when a process there still uses it;
-        and what copying raises: the run can be begun again then.
+        Raises RunError when the run was continued both here and there, and as `require_ours`; BusyError when a process
+        there still uses it; and what copying raises: the run can be begun again then.
         """
+        self.require_ours(watch)
         known = self.remembered
         if known is not None and known.is_brought_back and not (is_live and known.is_live):
             known = None  # another training; what learns while slices are drawn is continued
@@ -141,6 +155,8 @@ class RunOnHost:
             known = None
         if known is not None and not self.folder.path.is_dir() and not is_same(known):
             known = None  # the run was deleted here
+        if known is not None and self._token_there(watch) not in (None, known.token):
+            known = None  # what is there is of another copy of this cohort
         folder = self.files.in_state(self.folder.path)
         run_files = self.files.run_files(self.name, watch)
         here = {name: content.sha for name, content in run_files.items()}
@@ -154,18 +170,27 @@ class RunOnHost:
                     "other. Choose another name, or remove what is there: 'sparse-annotate host clean {host} --all'."
                 ).format(run=self.name, host=self.host)
             )
-        token = known.token if known is not None else new_token()
-        self._empty(["brought-back"] if known is not None else [folder, "jobs", "brought-back"])
+        is_sent = is_newer_here or not there or (known is not None and bool(self._lost(there)))
         if known is None:
-            # Before it is there: a token there that is not known here would be that of another copy of the cohort.
-            self.remember(lambda _known: RunThere(self.host, token, is_live=is_live))
+            self._empty([folder, "jobs", _BROUGHT_BACK, _TOKEN])
+        else:
+            # What is there, and not here, would be taken for a part of the run that is sent.
+            left = [name for name in there if name not in here] if is_sent else []
+            self._empty([*left, _BROUGHT_BACK, *([_TOKEN] if known.is_brought_back else [])])
+        token = known.token if known is not None else new_token()
+        if known is None or known.is_brought_back:
+            # Copies of the cohort that were made since know the token. A new one is remembered before it is there: one
+            # that is there and not known here would be that of another copy.
+            token, before = new_token(), known or RunThere(self.host, "", is_live=is_live)
+            self.remember(lambda _known: replace(before, token=token, is_brought_back=False))
         # Where the run is there already, it may be newer.
-        further = {**(run_files if is_newer_here or not there else {}), _TOKEN: content_of(token.encode())}
+        further = {**(run_files if is_sent else {}), _TOKEN: content_of(token.encode())}
         copy = send_copy(self._session, self.files, self.area, needs, watch, further)
         started = RunThere(
             self.host,
             token,
-            here,
+            # What else is in the folder here is not removed because it is not there.
+            here if is_sent else {name: sha for name, sha in here.items() if name in there},
             choice=choice or (known.choice if known is not None else ""),
             inputs=inputs,
             is_live=is_live,
@@ -204,10 +229,11 @@ class RunOnHost:
         `without`: folders of the run that stay there, such as LEFT_THERE.
 
         Raises RunError when the run has been changed here, too; WorkerError when a file of a training that `is_ended`
-        changes there meanwhile.
+        changes there meanwhile, or the run was removed there: what is here of it is then kept.
         """
         folder = self.files.in_state(self.folder.path)
         now = self._returning.contents(self.area, [folder], [f"{folder}/{name}" for name in without])
+        self._require_there(now)
         arrived = self.known.arriving
         # What arrived when a copy ended in the middle, and is no longer there, is to be removed here, too.
         left = {name: sha for name, sha in arrived.items() if name not in now and self.files.sha(name) == sha}
@@ -239,6 +265,20 @@ class RunOnHost:
         self.remember(lambda run: replace(run, files={**run.files, **placed}, arriving={}))
         self.files.hashes.keep()
         return is_whole
+
+    def _lost(self, there: Mapping[str, object]) -> list[str]:
+        """Files that are here and no longer there, although no training removes them: the copy here is the only one."""
+        names = [name for name in self.known.files if name.endswith(_KEPT) and name not in there]
+        return [name for name in names if self.files.sha(name)]
+
+    def _require_there(self, there: Mapping[str, object]) -> None:
+        if lost := self._lost(there):
+            raise WorkerError(
+                _(
+                    "Files of the run '{run}' have been removed on the host '{host}', such as '{file}'. What was "
+                    "copied back before is kept on this computer."
+                ).format(run=self.name, host=self.host, file=min(lost))
+            )
 
     def _fetch(self, new: Mapping[str, tuple[int, str]], watch: Watch, is_ended: bool) -> bool:
         """Put new files in place, the cards last: with them, a model and a run are finished."""
