@@ -260,6 +260,7 @@ class RunOnHost:
         self.remember(lambda run: replace(run, files=known, arriving=arriving))
         if everything:
             self._forget_removed(set(now), known)
+        self._forget_parts({sha for _size, sha in new.values()})
         is_whole = self._fetch(new, watch, is_ended)
         placed = {name: sha for name, sha in arriving.items() if self.files.sha(name) == sha}
         self.remember(lambda run: replace(run, files={**run.files, **placed}, arriving={}))
@@ -280,6 +281,17 @@ class RunOnHost:
                 ).format(run=self.name, host=self.host, file=min(lost))
             )
 
+    @property
+    def _parts(self) -> Path:
+        """Where files of this run are until they have arrived as a whole."""
+        return self.files.parts / self.area.rpartition("/")[2]
+
+    def _forget_parts(self, wanted: set[str]) -> None:
+        """Remove what has arrived in part of files that have changed there since: nobody will ask for the rest."""
+        for path in self._parts.iterdir() if self._parts.is_dir() else ():
+            if path.name not in wanted:
+                path.unlink(missing_ok=True)
+
     def _fetch(self, new: Mapping[str, tuple[int, str]], watch: Watch, is_ended: bool) -> bool:
         """Put new files in place, the cards last: with them, a model and a run are finished."""
         cards = {name for name in new if name.endswith(f"/{CARD_FILE}")}
@@ -287,10 +299,10 @@ class RunOnHost:
         for names in (sorted(new.keys() - cards), sorted(cards - {own_card}), sorted(cards & {own_card})):
             wanted = {name: new[name] for name in names}
             if wanted:
-                self._returning.fetch_parts(self.area, wanted, self.files.parts, watch)
+                self._returning.fetch_parts(self.area, wanted, self._parts, watch)
                 targets = {name: self.cohort.state_folder / name for name in names}
                 try:
-                    self._returning.put_in_place(wanted, targets, self.files.parts)
+                    self._returning.put_in_place(wanted, targets, self._parts)
                 except ChangedThereError:
                     # It grows while it is trained: the next time. Cards wait until what they describe is here.
                     if is_ended:

@@ -9,7 +9,7 @@ import pytest
 
 from SparseAnnotateLib.core import CancelledError, Cohort, Watch
 from SparseAnnotateLib.core.errors import RunError, WorkerError
-from SparseAnnotateLib.remote import run_on_host
+from SparseAnnotateLib.remote import host_files, run_on_host
 from SparseAnnotateLib.remote.cohort_record import read_record
 from SparseAnnotateLib.remote.run_on_host import RunOnHost
 from SparseAnnotateLib.remote.where import Needs
@@ -130,3 +130,22 @@ def test_two_copies_of_a_cohort_neither_share_a_run_nor_keep_each_other_from_the
     both.begin()
     assert read(both.there) == read(both.here)
     assert read_record(tiny_cohort.state_folder).runs["r"].is_live
+
+
+def test_what_came_in_part_of_a_file_that_has_changed_there_since_is_removed(both, monkeypatch):
+    write(both.there, weights="x" * (2 << 20))
+
+    def cancelled(_command, *_rest):
+        (incoming / ("0" * 64)).write_text("xxx")
+        raise CancelledError("Cancelled.")
+
+    incoming = both.run.files.parts / "training-r"
+    with monkeypatch.context() as copying:
+        copying.setattr(host_files, "run_command", cancelled)
+        with pytest.raises(CancelledError):
+            both.run.bring_back(Watch(), everything=True)
+    assert list(incoming.iterdir())
+    write(both.there, weights="2")
+    both.run.bring_back(Watch(), everything=True)
+    assert read(both.here) == read(both.there)
+    assert not list(incoming.iterdir())
