@@ -147,6 +147,9 @@ class LearningThere:
                 problem = ssh_problem(self._run.host, (), was_connected=True)
             if isinstance(problem, (ConnectionLostError, BusyError)):
                 raise problem
+            if not self._session.files.holds(self._run.area):
+                # A copy that was cancelled has ended the connection that held it.
+                self._session.files.hold(self._run.area, Watch())
             with self._run.saying_what_is_kept():
                 self._run.bring_back(Watch(), everything=True, is_ended=True, without=LEFT_THERE)
                 self._run.note_brought_back()

@@ -281,6 +281,23 @@ def test_stopping_does_not_wait_for_what_is_being_copied(relay, shared_host, coh
         cohort.save_annotation("a", drawn(8, 10))
         one.until(is_copying.is_set)
     assert one.error is None
+    # Nor for the program that keeps the files there. Others are kept away until the run is here.
+    run = RunOnHost(relay._session, cohort, "live 1")
+    marker = Path(shared_host.folder) / run.area / "brought-back"
+    with learning(relay, request(cohort, cases=["a"])) as one:
+        one.until(lambda: one.steps >= 2)
+        assert not marker.exists()
+
+        def busy(session, files, area, needs, watch, further=None):
+            is_copying.set()
+            return session.files.ask("run", watch, words=["sleep", str(LONG)])
+
+        is_copying.clear()
+        monkeypatch.setattr(learning_there, "send_copy", busy)
+        cohort.save_annotation("a", drawn(8, 11))
+        one.until(is_copying.is_set)
+    assert one.error is None
+    assert marker.is_file()
 
 
 @needs_ssh_server
