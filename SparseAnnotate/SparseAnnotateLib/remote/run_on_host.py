@@ -89,12 +89,7 @@ class RunOnHost:
         """
         known = self.remembered
         if known is not None and known.host != self.host and not known.is_brought_back:
-            raise RunError(
-                _(
-                    "The run '{run}' is being trained on the host '{host}'. Compute on this host to reconnect to it, "
-                    "or choose another name."
-                ).format(run=self.name, host=known.host)
-            )
+            raise _trained_on(self.name, known.host)
         token = self._token_there(watch)
         if token is None:
             return False
@@ -334,6 +329,22 @@ class RunOnHost:
                 "The run '{run}' is kept on the host '{host}'. Train it again under the same name to copy it here."
             ).format(run=self.name, host=self.host)
             raise type(error)(joined(" ", [error.message, remark])) from error
+
+
+def require_here(cohort: Cohort, run: str) -> None:
+    """Raise RunError when a run that is to be trained here is left on a host: two trainings cannot become one."""
+    host = runs_there(cohort.state_folder).get(run)
+    if host is not None:
+        raise _trained_on(run, host)
+
+
+def _trained_on(run: str, host: str) -> RunError:
+    return RunError(
+        _(
+            "The run '{run}' is being trained on the host '{host}'. Compute on this host to reconnect to it, or choose "
+            "another name."
+        ).format(run=run, host=host)
+    )
 
 
 def runs_there(state_folder: Path) -> dict[str, str]:

@@ -11,8 +11,10 @@ from SparseAnnotateLib.core import CancelledError, Cohort, Watch
 from SparseAnnotateLib.core.errors import RunError, WorkerError
 from SparseAnnotateLib.remote import host_files, run_on_host
 from SparseAnnotateLib.remote.cohort_record import read_record
-from SparseAnnotateLib.remote.run_on_host import RunOnHost
+from SparseAnnotateLib.remote.run_on_host import RunOnHost, require_here
 from SparseAnnotateLib.remote.where import Needs
+from SparseAnnotateLib.worker.jobs.requests import SubmitRequest, submit
+from SparseAnnotateLib.worker.train_request import TrainRequest, train
 from ssh_server import needs_ssh_server
 
 pytestmark = needs_ssh_server
@@ -149,3 +151,14 @@ def test_what_came_in_part_of_a_file_that_has_changed_there_since_is_removed(bot
     both.run.bring_back(Watch(), everything=True)
     assert read(both.here) == read(both.there)
     assert not list(incoming.iterdir())
+
+
+def test_a_run_that_is_left_there_is_not_trained_here(both, tiny_cohort):
+    choice = {"cohort": str(tiny_cohort.folder), "run": "r"}
+    with pytest.raises(RunError, match=r"The run 'r' is being trained on the host 'gpu'\. Compute on this host"):
+        train(TrainRequest(**choice, live=True), Watch())
+    job = SubmitRequest(choice["cohort"], "train", {"run": "r"}, engine="local")
+    with pytest.raises(RunError, match="is being trained on the host 'gpu'"):
+        submit(job, Watch())
+    both.end()
+    require_here(tiny_cohort, "r")
