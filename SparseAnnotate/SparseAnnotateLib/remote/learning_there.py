@@ -306,7 +306,7 @@ class LearningThere:
             return text  # it waits in a queue
         self._can_be_asked.set()
         message = _("on '{host}': {progress}").format(host=self._run.host, progress=self._text_here(text))
-        problems = [f"({problem})" for problem in (self._not_sent, self._not_brought_back) if problem]
+        problems = [f"({problem})" for problem in dict.fromkeys((self._not_sent, self._not_brought_back)) if problem]
         return joined(" ", [message, *problems]) if problems else message
 
     def _wait_to_reconnect(self, error: SparseAnnotateError, failures: int, watch: Watch) -> None:

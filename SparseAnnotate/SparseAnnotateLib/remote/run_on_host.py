@@ -114,6 +114,15 @@ class RunOnHost:
         found = self._session.files.ask("read", watch, area=self.area, name=name)
         return None if found is None else base64.b64decode(found).decode()
 
+    def _is_of_another_copy(self, known: RunThere, is_live: bool, watch: Watch) -> bool:
+        """Whether what is there has been trained by another copy of this cohort, which has it.
+
+        A copy that was made while a run learned knows its token; it has brought the run back in place of this one.
+        """
+        if self._token_there(watch) not in (None, known.token):
+            return True
+        return is_live and not known.is_brought_back and self._read(_BROUGHT_BACK, watch) is not None
+
     @contextmanager
     def held(self, watch: Watch) -> Iterator[None]:
         """Keep others away from the run there meanwhile. Raises BusyError."""
@@ -150,12 +159,15 @@ class RunOnHost:
             known = None
         if known is not None and not self.folder.path.is_dir() and not is_same(known):
             known = None  # the run was deleted here
-        if known is not None and self._token_there(watch) not in (None, known.token):
-            known = None  # what is there is of another copy of this cohort
+        if known is not None and self._is_of_another_copy(known, is_live, watch):
+            known = None
         folder = self.files.in_state(self.folder.path)
         run_files = self.files.run_files(self.name, watch)
         here = {name: content.sha for name, content in run_files.items()}
-        came = known.files if known is not None else {}
+        came: dict[str, str] = {}
+        if known is not None:
+            # With what was put in place when a copy ended in the middle.
+            came = {**known.files, **{name: sha for name, sha in known.arriving.items() if here.get(name) == sha}}
         is_newer_here = any(here.get(name) != sha for name, sha in came.items()) or (bool(here) and not came)
         there = self._shas_there() if known is not None else {}
         if is_newer_here and any(sha not in (came.get(name), here.get(name)) for name, sha in there.items()):

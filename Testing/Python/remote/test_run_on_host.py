@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from SparseAnnotateLib.core import CancelledError, Cohort, Watch
-from SparseAnnotateLib.core.errors import RunError, WorkerError
+from SparseAnnotateLib.core.errors import FileWriteError, RunError, WorkerError
 from SparseAnnotateLib.remote import host_files, run_on_host
 from SparseAnnotateLib.remote.cohort_record import read_record
+from SparseAnnotateLib.remote.host_files import HostFiles
 from SparseAnnotateLib.remote.run_on_host import RunOnHost, require_here
 from SparseAnnotateLib.remote.where import Needs
 from SparseAnnotateLib.worker.jobs.requests import SubmitRequest, submit
@@ -105,6 +106,44 @@ def test_a_run_whose_copying_was_cancelled_is_still_this_cohort_s(both, monkeypa
     both.begin()
     assert both.there.exists() is not is_deleted
     assert both.run.require_ours(Watch())
+
+
+def test_a_copy_that_ends_before_it_is_remembered_is_no_change_made_here(both, relay, tiny_cohort, monkeypatch):
+    def full(*_rest):
+        raise FileWriteError("The disk is full.")
+
+    put = HostFiles.put_in_place
+    with monkeypatch.context() as copying:
+        copying.setattr(
+            HostFiles, "put_in_place", lambda *rest: (put(*rest), copying.setattr(run_on_host, "write_record", full))
+        )
+        with pytest.raises(FileWriteError):
+            both.run.bring_back(Watch(), everything=True)
+    assert both.here.exists()
+    write(both.there, plan="2", weights="2", metrics="2")
+    both.run = RunOnHost(relay._session, tiny_cohort, "r")
+    both.begin()
+    both.end()
+    assert read(both.here) == read(both.there)
+    assert read(both.here)["plan.json"] == "2"
+
+
+def test_a_copy_of_a_cohort_that_was_made_while_a_run_learned_has_its_own_run_once_it_is_brought_back(
+    both, relay, shared_host, tiny_cohort
+):
+    both.run.bring_back(Watch(), everything=True)
+    shutil.copytree(tiny_cohort.folder, tiny_cohort.folder.parent / "other")
+    other = Both(relay, shared_host, Cohort.open(tiny_cohort.folder.parent / "other"))
+    write(both.there, weights="2")
+    both.end()
+    other.begin()
+    assert read(other.there)["2d/weights.safetensors"] == "1"
+    # It is the other's now, until it is brought back.
+    with pytest.raises(RunError, match="Another copy of this cohort trains a run 'r'"):
+        both.begin()
+    other.end()
+    both.begin()
+    assert read(both.there)["2d/weights.safetensors"] == "2"
 
 
 def test_two_copies_of_a_cohort_neither_share_a_run_nor_keep_each_other_from_theirs(
