@@ -265,7 +265,7 @@ class LearningThere:
                 (case,) = cohort.select([name])
                 CohortFiles(cohort).copy([name], False, (), (), (), watch.quiet(), is_whole=False)
                 usable.append(case)
-        require_cases(usable, cohort.name)
+        require_cases([case.name for case in usable], cohort.name)
         needs = _needs(usable)
         return needs, send(needs), problem
 
