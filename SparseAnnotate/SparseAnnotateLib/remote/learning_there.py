@@ -150,6 +150,7 @@ class LearningThere:
             if not self._session.files.holds(self._run.area):
                 # A copy that was cancelled has ended the connection that held it.
                 self._session.files.hold(self._run.area, Watch())
+            self._run.await_unused()
             with self._run.saying_what_is_kept():
                 self._run.bring_back(Watch(), everything=True, is_ended=True, without=LEFT_THERE)
                 self._run.note_brought_back()

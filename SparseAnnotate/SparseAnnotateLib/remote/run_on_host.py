@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -23,6 +24,7 @@ from .where import Needs
 
 _TOKEN, _BROUGHT_BACK = "token", "brought-back"
 _LARGE_BYTES = 1 << 20
+_UNUSED_SECONDS, _LOOK_SECONDS = 25.0, 0.2
 _KEPT = (PLAN_FILE, CARD_FILE, "weights.safetensors")  # what a training writes again, and never removes
 
 LEFT_THERE = ("labels",)
@@ -187,9 +189,9 @@ class RunOnHost:
         token = known.token if known is not None else new_token()
         if known is None or known.is_brought_back:
             # Copies of the cohort that were made since know the token. A new one is remembered before it is there: one
-            # that is there and not known here would be that of another copy.
-            token, before = new_token(), known or RunThere(self.host, "", is_live=is_live)
-            self.remember(lambda _known: replace(before, token=token, is_brought_back=False))
+            # that is there and not known here would be that of another copy. Nothing is trained there before all is.
+            token, before = new_token(), known or RunThere(self.host, "", is_brought_back=True, is_live=is_live)
+            self.remember(lambda _known: replace(before, token=token))
         # Where the run is there already, it may be newer.
         further = {**(run_files if is_sent else {}), _TOKEN: content_of(token.encode())}
         copy = send_copy(self._session, self.files, self.area, needs, watch, further)
@@ -221,6 +223,16 @@ class RunOnHost:
                     "broken connection, within a minute."
                 ).format(host=self.host, run=self.name)
             )
+
+    def await_unused(self, seconds: float = _UNUSED_SECONDS) -> None:
+        """Wait until no process there uses the run: one that was cut off while it started ends after a while."""
+        folder = self.files.in_state(self.folder.path)
+        deadline = time.monotonic() + seconds
+        with suppress(SparseAnnotateError):
+            while self._session.files.ask("empty", area=self.area, names=[], unless_used=[folder]):
+                if time.monotonic() > deadline:
+                    return
+                time.sleep(_LOOK_SECONDS)
 
     def note_brought_back(self) -> None:
         """Remember, here and there, that the run is here."""
@@ -344,10 +356,14 @@ class RunOnHost:
 
 
 def require_here(cohort: Cohort, run: str) -> None:
-    """Raise RunError when a run that is to be trained here is left on a host: two trainings cannot become one."""
-    host = runs_there(cohort.state_folder).get(run)
-    if host is not None:
-        raise _trained_on(run, host)
+    """Raise RunError when a run that is to be trained here learns on a host while slices are drawn, or is left there.
+
+    What both had learned could not become one. A job there ends by itself, and can be continued here.
+    """
+    record = read_record(cohort.state_folder)
+    known = record.runs.get(run) if record is not None else None
+    if known is not None and known.is_live and not known.is_brought_back:
+        raise _trained_on(run, known.host)
 
 
 def _trained_on(run: str, host: str) -> RunError:

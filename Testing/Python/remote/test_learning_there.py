@@ -247,6 +247,9 @@ def test_a_run_that_is_a_job_there_or_in_use_there_is_left_alone(relay, shared_h
     with pytest.raises(ZeroDivisionError):
         begin(True)
     monkeypatch.setattr(run_on_host, "send_copy", send)
+    assert not run.require_ours(Watch())
+    assert runs_there(cohort.state_folder) == {}
+    begin(True)
     assert run.require_ours(Watch())
     assert learns_while_drawing({"cohort": str(cohort.folder), "run": "live 1"})
     begin(True)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import shutil
+import threading
 from pathlib import Path
 
 import pytest
 
 from SparseAnnotateLib.core import CancelledError, Cohort, Watch
 from SparseAnnotateLib.core.errors import FileWriteError, RunError, WorkerError
+from SparseAnnotateLib.core.folder_lock import FolderLock
 from SparseAnnotateLib.remote import host_files, run_on_host
 from SparseAnnotateLib.remote.cohort_record import read_record
 from SparseAnnotateLib.remote.host_files import HostFiles
@@ -90,7 +92,7 @@ def test_a_run_that_was_trained_again_here_is_not_mixed_with_the_one_there(both)
 
 
 @pytest.mark.parametrize("is_deleted", [False, True])
-def test_a_run_whose_copying_was_cancelled_is_still_this_cohort_s(both, monkeypatch, is_deleted):
+def test_a_run_whose_copying_was_cancelled_is_still_this_cohort_s(both, tiny_cohort, monkeypatch, is_deleted):
     both.end()
     if is_deleted:
         shutil.rmtree(both.here)
@@ -102,7 +104,8 @@ def test_a_run_whose_copying_was_cancelled_is_still_this_cohort_s(both, monkeypa
         copying.setattr(run_on_host, "send_copy", cancelled)
         with pytest.raises(CancelledError):
             both.begin()
-    both.run.require_ours(Watch())
+    assert not both.run.require_ours(Watch())
+    require_here(tiny_cohort, "r")  # nothing is trained there
     both.begin()
     assert both.there.exists() is not is_deleted
     assert both.run.require_ours(Watch())
@@ -144,6 +147,16 @@ def test_a_copy_of_a_cohort_that_was_made_while_a_run_learned_has_its_own_run_on
     other.end()
     both.begin()
     assert read(both.there)["2d/weights.safetensors"] == "2"
+
+
+def test_a_process_there_that_was_cut_off_is_waited_for(both):
+    with FolderLock(both.there, "training"):
+        both.run.await_unused(seconds=0.0)
+        waiting = threading.Thread(target=both.run.await_unused)
+        waiting.start()
+        waiting.join(0.5)
+        assert waiting.is_alive()
+    waiting.join()
 
 
 def test_two_copies_of_a_cohort_neither_share_a_run_nor_keep_each_other_from_theirs(
