@@ -71,6 +71,11 @@ class HostConnection:
         with self._lock:
             return self._client.is_running
 
+    @property
+    def has_answered(self) -> bool:
+        """Whether the process has said anything since it was started; before, it may wait in a queue."""
+        return self._has_answered
+
     def call(self, method: str, params: Any, watch: Watch | None = None) -> Any:
         """Send a request and wait for its answer; raises the error that it reports. Cancelling `watch` cancels it."""
         done = threading.Event()

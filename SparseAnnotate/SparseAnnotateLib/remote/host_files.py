@@ -87,9 +87,7 @@ class KnownHashes:
                     self._known[stamp[0]] = known
                     self._has_changed = True
         except OSError as error:
-            raise BadInputError(
-                _("The file '{path}' cannot be read ({reason}).").format(path=path, reason=error.strerror)
-            ) from error
+            raise _unreadable(path, error) from error
         return Content(known[1], stamp[1], path)
 
     def keep(self) -> None:
@@ -108,6 +106,17 @@ class _KeptHash:
 @dataclass(frozen=True)
 class _HashesFile:
     files: tuple[_KeptHash, ...] = ()
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: Path, error: OSError) -> BadInputError:
+    return BadInputError(_("The file '{path}' cannot be read ({reason}).").format(path=path, reason=error.strerror))
 
 
 def content_of(data: bytes) -> Content:
@@ -264,7 +273,7 @@ class HostFiles:
             if free["why"] or free["free"] < rest:
                 raise self._full(rest, free)
         for content in small:
-            data = content.data if content.path is None else content.path.read_bytes()
+            data = content.data if content.path is None else _read(content.path)
             self.ask("receive", area=area, sha=content.sha, content=base64.b64encode(data).decode("ascii"))
             travel.done += content.size
             travel.report(0)
@@ -272,7 +281,10 @@ class HostFiles:
         folder = self.ask("incoming", area=area) if by_sha else ""
         for batch in batches({sha: content.size for sha, content in by_sha.items()}):
             files = {sha: path for sha in batch if (path := by_sha[sha].path) is not None}
-            command = self.copier.send(files, arrived, folder)
+            try:
+                command = self.copier.send(files, arrived, folder)
+            except OSError as error:
+                raise _unreadable(Path(error.filename or tempfile.gettempdir()), error) from error
             try:
                 run_command(command, self.host.name, lambda b=batch: self._arrived(area, b), travel)  # type: ignore[misc]
             except CopyFailedError as error:
@@ -305,7 +317,7 @@ class HostFiles:
 
     def _require_unchanged(self, contents: Sequence[Content], watch: Watch) -> None:
         for content in contents:
-            if content.path is not None and file_sha(content.path, watch) != content.sha:
+            if content.path is not None and KnownHashes(None).content(content.path, watch).sha != content.sha:
                 raise BadInputError(
                     _("The file '{path}' changed while it was copied. Try again when it has been written.").format(
                         path=content.path

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from ..core import BadInputError, CancelledError, Cohort, RunError, SparseAnnotateError, Watch
-from ..core.cohort_file import COHORT_FILE
+from ..core import BadInputError, CancelledError, Cohort, CohortError, RunError, SparseAnnotateError, Watch
+from ..core.cohort_file import COHORT_FILE, Case
 from ..core.errors import BusyError
 from ..core.file_stamp import FileStamp, stamp_of
 from ..core.messages import _, joined
@@ -71,7 +71,7 @@ class LearningThere:
         Raises CopyingNotAllowedError, RunError, WorkerError, CancelledError and what the training itself raises.
         """
         cohort = self._run.cohort
-        cases = self._cases(cohort)
+        cases = tuple(case.name for case in cohort.select(self._cases(cohort)))
         require_images("train", self._params, cohort, cases, watch.quiet())
         self._session.identity(self._run.files, cases)
         if self._run.require_ours(watch) and not self._run.known.is_live:
@@ -112,7 +112,8 @@ class LearningThere:
         here = self._here
         if here is None or not self._can_be_asked.is_set():
             raise not_learned_yet(self._run.name)
-        self._send_for(needs.cases[0], watch)
+        self._send_for(needs.cases[0])
+        watch.check()
         with self._asking:
             try:
                 there = {**params, "cohort": self._session.files.path(self._run.area), "state": None}
@@ -146,6 +147,10 @@ class LearningThere:
                 problem = ssh_problem(self._run.host, (), was_connected=True)
             if isinstance(problem, (ConnectionLostError, BusyError)):
                 raise problem
+            if not self._session.files.holds(self._run.area):
+                # A copy that was cancelled has ended the connection that held it.
+                self._session.files.hold(self._run.area, Watch())
+            self._run.await_unused()
             with self._run.saying_what_is_kept():
                 self._run.bring_back(Watch(), everything=True, is_ended=True, without=LEFT_THERE)
                 self._run.note_brought_back()
@@ -160,9 +165,12 @@ class LearningThere:
         def is_same(known: RunThere) -> bool:
             return not known.files
 
-        sent, needs = self._mark(self._run.cohort), self._needs(self._run.cohort)
-        copy = self._run.begin(needs, watch, is_same, is_live=True)
-        self._note_sent(sent, needs, copy)
+        cohort = self._run.cohort
+        mark = self._mark(cohort)
+        needs, copy, self._not_sent = self._copied(
+            cohort, watch, lambda needs: self._run.begin(needs, watch, is_same, is_live=True)
+        )
+        self._note_sent(mark, needs, copy)
 
     @contextmanager
     def _handing_on(self) -> Iterator[None]:
@@ -197,8 +205,8 @@ class LearningThere:
                 self._is_lost = True
                 self._session.worker(Watch()).kill()
                 return
-            except SparseAnnotateError as error:
-                self._not_sent, seconds = error.message, _TRY_AGAIN_SECONDS
+            except (SparseAnnotateError, OSError) as error:
+                self._not_sent, seconds = _sentence(error), _TRY_AGAIN_SECONDS
 
     def _bring_back(self) -> None:
         while not self._has_ended.wait(_BACK_SECONDS):
@@ -207,18 +215,21 @@ class LearningThere:
                 self._not_brought_back = ""
             except (CancelledError, ConnectionLostError):
                 continue  # it is brought back in the end
-            except SparseAnnotateError as error:
-                self._not_brought_back = error.message
+            except (SparseAnnotateError, OSError) as error:
+                self._not_brought_back = _sentence(error)
 
-    def _send_for(self, case: str, watch: Watch) -> None:
-        """Copy what has changed here before a slice of a case is labeled; also a case that is not there yet."""
+    def _send_for(self, case: str) -> None:
+        """Copy what has changed here before a slice of a case is labeled; also a case that is not there yet.
+
+        Cancelling that slice does not end the copy: with it would end the connection, and the training.
+        """
         is_further = case not in self._there
         # What is large is not waited for, unless it is this case.
         if not self._sending.acquire(timeout=-1 if is_further else _SHORT_COPY_SECONDS):
             return
         try:
             self._further |= {case} if is_further else set()
-            problem = self._send_what_is_new(watch)
+            problem = self._send_what_is_new(self._copying)
             if is_further and case not in self._there:
                 raise BadInputError(problem)
         finally:
@@ -231,36 +242,37 @@ class LearningThere:
         mark = self._mark(cohort)
         if mark == self._sent and self._further <= self._there:
             return self._not_sent
-        problem = ""
-        needs = self._needs(cohort)
-        try:
-            copy = self._copied(cohort, needs, watch)
-        except BadInputError as error:
-            # The others are learned from, as without a host.
-            problem, needs = error.message, self._usable(cohort, needs, watch)
-            copy = self._copied(cohort, needs, watch)
+        needs, copy, problem = self._copied(
+            cohort, watch, lambda needs: send_copy(self._session, CohortFiles(cohort), self._run.area, needs, watch)
+        )
         self._note_sent(mark, needs, copy)
         return problem
 
-    def _copied(self, cohort: Cohort, needs: Needs, watch: Watch) -> CohortCopy:
-        return send_copy(self._session, CohortFiles(cohort), self._run.area, needs, watch)
-
-    def _usable(self, cohort: Cohort, needs: Needs, watch: Watch) -> Needs:
-        """Without the cases whose files cannot be read. Raises BadInputError when none can."""
+    def _copied(
+        self, cohort: Cohort, watch: Watch, send: Callable[[Needs], CohortCopy]
+    ) -> tuple[Needs, CohortCopy, str]:
+        """Copy what it learns from, and what is wrong with cases that cannot be copied: the others are learned from."""
+        names = self._cases(cohort)
+        try:
+            needs = _needs(cohort.select(names))
+            return needs, send(needs), ""
+        except (BadInputError, CohortError) as error:
+            if self._here is None:
+                raise  # at the start it is reported, as without a host
+            problem = error.message
         usable = []
-        for name in needs.cases:
-            with suppress(BadInputError):
+        for name in names:
+            with suppress(BadInputError, CohortError):
+                (case,) = cohort.select([name])
                 CohortFiles(cohort).copy([name], False, (), (), (), watch.quiet(), is_whole=False)
-                usable.append(name)
-        require_cases(usable, cohort.name)
-        return Needs(tuple(usable), is_whole=False)
+                usable.append(case)
+        require_cases([case.name for case in usable], cohort.name)
+        needs = _needs(usable)
+        return needs, send(needs), problem
 
     def _note_sent(self, mark: frozenset[FileStamp], needs: Needs, copy: CohortCopy) -> None:
         self._sent, self._there = mark, frozenset(needs.cases)
         self._here = TextHere(self._session.files.path(self._run.area), self._run.cohort.state_folder, copy.images)
-
-    def _needs(self, cohort: Cohort) -> Needs:
-        return Needs(self._cases(cohort), is_whole=False)
 
     def _cases(self, cohort: Cohort) -> tuple[str, ...]:
         """The cases that it learns from now, and those that were asked for, as far as the cohort has them."""
@@ -270,7 +282,7 @@ class LearningThere:
         names = [*(given or cohort.annotated_cases()), *sorted(self._there | self._further)]
         names = [name for name in names if cohort.has_case(name)]
         require_cases(names, cohort.name)
-        return tuple(case.name for case in cohort.select(names))
+        return tuple(names)
 
     def _mark(self, cohort: Cohort) -> frozenset[FileStamp]:
         """What tells whether a file has changed that it learns from, or may learn from when a slice is drawn."""
@@ -291,9 +303,11 @@ class LearningThere:
         return self._here.text(text) if self._here is not None else text
 
     def _reported(self, text: str) -> str:
+        if not self._session.worker(Watch()).has_answered:
+            return text  # it waits in a queue
         self._can_be_asked.set()
         message = _("on '{host}': {progress}").format(host=self._run.host, progress=self._text_here(text))
-        problems = [f"({problem})" for problem in (self._not_sent, self._not_brought_back) if problem]
+        problems = [f"({problem})" for problem in dict.fromkeys((self._not_sent, self._not_brought_back)) if problem]
         return joined(" ", [message, *problems]) if problems else message
 
     def _wait_to_reconnect(self, error: SparseAnnotateError, failures: int, watch: Watch) -> None:
@@ -318,6 +332,17 @@ class LearningThere:
             "What the run '{run}' has learned is kept on the host '{host}'. Start learning again, under the same name, "
             "to continue it."
         ).format(run=self._run.name, host=self._run.host)
+
+
+def _needs(cases: Iterable[Case]) -> Needs:
+    return Needs(tuple(case.name for case in cases), is_whole=False)
+
+
+def _sentence(error: SparseAnnotateError | OSError) -> str:
+    """What to show of an error that does not end the training."""
+    if isinstance(error, SparseAnnotateError):
+        return error.message
+    return _("A file cannot be read or written ({reason}).").format(reason=error)
 
 
 def learns_while_drawing(params: Mapping[str, Any]) -> bool:

@@ -45,6 +45,7 @@ class Keeper:
         self.held = {}
         self.passing = {}  # area to names in it that must not outlive this connection
         self.own = uuid.uuid4().hex  # of this connection
+        self.offering = None
 
     # --- what there is --------------------------------------------------------------------------------------------
 
@@ -230,6 +231,9 @@ class Keeper:
         """
         folder = os.path.join(self.root, "outgoing", self.own)
         make_folder(folder)
+        if self.offering is None:
+            # So that `clean` knows the folders of connections that were killed.
+            self.offering = open_locked(os.path.join(folder, ".lock"))
         for name, sha in files.items():
             link = os.path.join(folder, sha)
             quietly(os.unlink, link)
@@ -238,6 +242,9 @@ class Keeper:
 
     def withdraw(self, report):
         """Take offered contents back."""
+        if self.offering is not None:
+            self.offering.close()
+            self.offering = None
         if self.root is not None:
             shutil.rmtree(os.path.join(self.root, "outgoing", self.own), ignore_errors=True)
         return
@@ -264,19 +271,7 @@ class Keeper:
 
     def locked(self, digest):
         """An open file that keeps others away from the area with this digest; None when another one holds it."""
-        file = open(os.path.join(self.root, "index", digest + ".lock"), "ab")
-        try:
-            import fcntl
-
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except ImportError:
-            pass
-        except OSError as error:
-            if error.errno in (errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES):
-                file.close()
-                return None
-            # A file system without locks: holding is left out, as everywhere else in this project.
-        return file
+        return open_locked(os.path.join(self.root, "index", digest + ".lock"))
 
     def release(self, area, report):
         """Leave an area to others."""
@@ -324,6 +319,10 @@ class Keeper:
             if file is not None:
                 shutil.rmtree(os.path.join(self.path("incoming"), digest), ignore_errors=True)
                 file.close()
+        for name in os.listdir(self.path("outgoing")):
+            folder = os.path.join(self.path("outgoing"), name)
+            if re.fullmatch(r"[0-9a-f]{32}", name) and not is_in_use(folder):
+                shutil.rmtree(folder, ignore_errors=True)
         if not kept:
             for area in self.ours("versions") + (self.ours("environments") if everything else []):
                 if self.hold(area, report):
@@ -491,6 +490,23 @@ def write_text(path, text):
     with open(beside, "w") as file:
         file.write(text)
     os.replace(beside, path)
+
+
+def open_locked(path):
+    """A file, open and locked; None when another process has locked it."""
+    file = open(path, "ab")
+    try:
+        import fcntl
+
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except ImportError:
+        pass
+    except OSError as error:
+        if error.errno in (errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES):
+            file.close()
+            return None
+        # A file system without locks: holding is left out, as everywhere else in this project.
+    return file
 
 
 def is_in_use(folder):

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import base64
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
-from ..core import Cohort, RunError, SparseAnnotateError, Watch
+from ..core import Cohort, RunError, SparseAnnotateError, Watch, WorkerError
 from ..core.case_names import file_stem
-from ..core.cohort_layout import CARD_FILE
+from ..core.cohort_layout import CARD_FILE, PLAN_FILE
 from ..core.errors import BusyError, FileWriteError
 from ..core.messages import _, joined
 from ..runs.run_folder import RunFolder
@@ -21,8 +22,10 @@ from .host_files import ChangedThereError, HostFiles, content_of
 from .requests_there import HostSession, send_copy
 from .where import Needs
 
-_TOKEN = "token"
+_TOKEN, _BROUGHT_BACK = "token", "brought-back"
 _LARGE_BYTES = 1 << 20
+_UNUSED_SECONDS, _LOOK_SECONDS = 25.0, 0.2
+_KEPT = (PLAN_FILE, CARD_FILE, "weights.safetensors")  # what a training writes again, and never removes
 
 LEFT_THERE = ("labels",)
 """Folders of a run with arrays of what is learned from, while it is."""
@@ -82,20 +85,19 @@ class RunOnHost:
     def require_ours(self, watch: Watch) -> bool:
         """Whether the run is there as this cohort's, and was not brought back; False when it is not there.
 
+        A run of another copy of this cohort that has been brought back there is out of date, and begun anew.
+
         Raises RunError when it is being trained on another host, or there for another copy of this cohort.
         """
         known = self.remembered
         if known is not None and known.host != self.host and not known.is_brought_back:
-            raise RunError(
-                _(
-                    "The run '{run}' is being trained on the host '{host}'. Compute on this host to reconnect to it, "
-                    "or choose another name."
-                ).format(run=self.name, host=known.host)
-            )
-        token = self._session.files.ask("read", watch, area=self.area, name=_TOKEN)
+            raise _trained_on(self.name, known.host)
+        token = self._token_there(watch)
         if token is None:
             return False
-        if known is None or base64.b64decode(token).decode() != known.token:
+        if known is None or token != known.token:
+            if self._read(_BROUGHT_BACK, watch) is not None:
+                return False
             raise RunError(
                 _("Another copy of this cohort trains a run '{run}' on the host '{host}'. Choose another name.").format(
                     run=self.name, host=self.host
@@ -105,6 +107,23 @@ class RunOnHost:
         return not known.is_brought_back
 
     # --- there ----------------------------------------------------------------------------------------------------
+
+    def _token_there(self, watch: Watch) -> str | None:
+        return self._read(_TOKEN, watch)
+
+    def _read(self, name: str, watch: Watch) -> str | None:
+        """A small file in the area there; None when it does not exist."""
+        found = self._session.files.ask("read", watch, area=self.area, name=name)
+        return None if found is None else base64.b64decode(found).decode()
+
+    def _is_of_another_copy(self, known: RunThere, is_live: bool, watch: Watch) -> bool:
+        """Whether what is there has been trained by another copy of this cohort, which has it.
+
+        A copy that was made while a run learned knows its token; it has brought the run back in place of this one.
+        """
+        if self._token_there(watch) not in (None, known.token):
+            return True
+        return is_live and not known.is_brought_back and self._read(_BROUGHT_BACK, watch) is not None
 
     @contextmanager
     def held(self, watch: Watch) -> Iterator[None]:
@@ -131,9 +150,10 @@ class RunOnHost:
             is_same: whether a run that is there, but not here, is the one to be trained; otherwise it starts over.
             choice, inputs, is_live: see `RunThere`.
 
-        Raises RunError when the run was continued both here and there; BusyError when a process there still uses it;
-        and what copying raises: the run can be begun again then.
+        Raises RunError when the run was continued both here and there, and as `require_ours`; BusyError when a process
+        there still uses it; and what copying raises: the run can be begun again then.
         """
+        self.require_ours(watch)
         known = self.remembered
         if known is not None and known.is_brought_back and not (is_live and known.is_live):
             known = None  # another training; what learns while slices are drawn is continued
@@ -141,10 +161,15 @@ class RunOnHost:
             known = None
         if known is not None and not self.folder.path.is_dir() and not is_same(known):
             known = None  # the run was deleted here
+        if known is not None and self._is_of_another_copy(known, is_live, watch):
+            known = None
         folder = self.files.in_state(self.folder.path)
         run_files = self.files.run_files(self.name, watch)
         here = {name: content.sha for name, content in run_files.items()}
-        came = known.files if known is not None else {}
+        came: dict[str, str] = {}
+        if known is not None:
+            # With what was put in place when a copy ended in the middle.
+            came = {**known.files, **{name: sha for name, sha in known.arriving.items() if here.get(name) == sha}}
         is_newer_here = any(here.get(name) != sha for name, sha in came.items()) or (bool(here) and not came)
         there = self._shas_there() if known is not None else {}
         if is_newer_here and any(sha not in (came.get(name), here.get(name)) for name, sha in there.items()):
@@ -154,18 +179,27 @@ class RunOnHost:
                     "other. Choose another name, or remove what is there: 'sparse-annotate host clean {host} --all'."
                 ).format(run=self.name, host=self.host)
             )
-        token = known.token if known is not None else new_token()
-        self._empty(["brought-back"] if known is not None else [folder, "jobs", "brought-back"])
+        is_sent = is_newer_here or not there or (known is not None and bool(self._lost(there)))
         if known is None:
-            # Before it is there: a token there that is not known here would be that of another copy of the cohort.
-            self.remember(lambda _known: RunThere(self.host, token, is_live=is_live))
+            self._empty([folder, "jobs", _BROUGHT_BACK, _TOKEN])
+        else:
+            # What is there, and not here, would be taken for a part of the run that is sent.
+            left = [name for name in there if name not in here] if is_sent else []
+            self._empty([*left, _BROUGHT_BACK, *([_TOKEN] if known.is_brought_back else [])])
+        token = known.token if known is not None else new_token()
+        if known is None or known.is_brought_back:
+            # Copies of the cohort that were made since know the token. A new one is remembered before it is there: one
+            # that is there and not known here would be that of another copy. Nothing is trained there before all is.
+            token, before = new_token(), known or RunThere(self.host, "", is_brought_back=True, is_live=is_live)
+            self.remember(lambda _known: replace(before, token=token))
         # Where the run is there already, it may be newer.
-        further = {**(run_files if is_newer_here or not there else {}), _TOKEN: content_of(token.encode())}
+        further = {**(run_files if is_sent else {}), _TOKEN: content_of(token.encode())}
         copy = send_copy(self._session, self.files, self.area, needs, watch, further)
         started = RunThere(
             self.host,
             token,
-            here,
+            # What else is in the folder here is not removed because it is not there.
+            here if is_sent else {name: sha for name, sha in here.items() if name in there},
             choice=choice or (known.choice if known is not None else ""),
             inputs=inputs,
             is_live=is_live,
@@ -190,6 +224,16 @@ class RunOnHost:
                 ).format(host=self.host, run=self.name)
             )
 
+    def await_unused(self, seconds: float = _UNUSED_SECONDS) -> None:
+        """Wait until no process there uses the run: one that was cut off while it started ends after a while."""
+        folder = self.files.in_state(self.folder.path)
+        deadline = time.monotonic() + seconds
+        with suppress(SparseAnnotateError):
+            while self._session.files.ask("empty", area=self.area, names=[], unless_used=[folder]):
+                if time.monotonic() > deadline:
+                    return
+                time.sleep(_LOOK_SECONDS)
+
     def note_brought_back(self) -> None:
         """Remember, here and there, that the run is here."""
         self.remember(lambda known: replace(known, is_brought_back=True))
@@ -204,10 +248,11 @@ class RunOnHost:
         `without`: folders of the run that stay there, such as LEFT_THERE.
 
         Raises RunError when the run has been changed here, too; WorkerError when a file of a training that `is_ended`
-        changes there meanwhile.
+        changes there meanwhile, or the run was removed there: what is here of it is then kept.
         """
         folder = self.files.in_state(self.folder.path)
         now = self._returning.contents(self.area, [folder], [f"{folder}/{name}" for name in without])
+        self._require_there(now)
         arrived = self.known.arriving
         # What arrived when a copy ended in the middle, and is no longer there, is to be removed here, too.
         left = {name: sha for name, sha in arrived.items() if name not in now and self.files.sha(name) == sha}
@@ -234,11 +279,37 @@ class RunOnHost:
         self.remember(lambda run: replace(run, files=known, arriving=arriving))
         if everything:
             self._forget_removed(set(now), known)
+        self._forget_parts({sha for _size, sha in new.values()})
         is_whole = self._fetch(new, watch, is_ended)
         placed = {name: sha for name, sha in arriving.items() if self.files.sha(name) == sha}
         self.remember(lambda run: replace(run, files={**run.files, **placed}, arriving={}))
         self.files.hashes.keep()
         return is_whole
+
+    def _lost(self, there: Mapping[str, object]) -> list[str]:
+        """Files that are here and no longer there, although no training removes them: the copy here is the only one."""
+        names = [name for name in self.known.files if name.endswith(_KEPT) and name not in there]
+        return [name for name in names if self.files.sha(name)]
+
+    def _require_there(self, there: Mapping[str, object]) -> None:
+        if lost := self._lost(there):
+            raise WorkerError(
+                _(
+                    "Files of the run '{run}' have been removed on the host '{host}', such as '{file}'. What was "
+                    "copied back before is kept on this computer."
+                ).format(run=self.name, host=self.host, file=min(lost))
+            )
+
+    @property
+    def _parts(self) -> Path:
+        """Where files of this run are until they have arrived as a whole."""
+        return self.files.parts / self.area.rpartition("/")[2]
+
+    def _forget_parts(self, wanted: set[str]) -> None:
+        """Remove what has arrived in part of files that have changed there since: nobody will ask for the rest."""
+        for path in self._parts.iterdir() if self._parts.is_dir() else ():
+            if path.name not in wanted:
+                path.unlink(missing_ok=True)
 
     def _fetch(self, new: Mapping[str, tuple[int, str]], watch: Watch, is_ended: bool) -> bool:
         """Put new files in place, the cards last: with them, a model and a run are finished."""
@@ -247,10 +318,10 @@ class RunOnHost:
         for names in (sorted(new.keys() - cards), sorted(cards - {own_card}), sorted(cards & {own_card})):
             wanted = {name: new[name] for name in names}
             if wanted:
-                self._returning.fetch_parts(self.area, wanted, self.files.parts, watch)
+                self._returning.fetch_parts(self.area, wanted, self._parts, watch)
                 targets = {name: self.cohort.state_folder / name for name in names}
                 try:
-                    self._returning.put_in_place(wanted, targets, self.files.parts)
+                    self._returning.put_in_place(wanted, targets, self._parts)
                 except ChangedThereError:
                     # It grows while it is trained: the next time. Cards wait until what they describe is here.
                     if is_ended:
@@ -282,6 +353,26 @@ class RunOnHost:
                 "The run '{run}' is kept on the host '{host}'. Train it again under the same name to copy it here."
             ).format(run=self.name, host=self.host)
             raise type(error)(joined(" ", [error.message, remark])) from error
+
+
+def require_here(cohort: Cohort, run: str) -> None:
+    """Raise RunError when a run that is to be trained here learns on a host while slices are drawn, or is left there.
+
+    What both had learned could not become one. A job there ends by itself, and can be continued here.
+    """
+    record = read_record(cohort.state_folder)
+    known = record.runs.get(run) if record is not None else None
+    if known is not None and known.is_live and not known.is_brought_back:
+        raise _trained_on(run, known.host)
+
+
+def _trained_on(run: str, host: str) -> RunError:
+    return RunError(
+        _(
+            "The run '{run}' is being trained on the host '{host}'. Compute on this host to reconnect to it, or choose "
+            "another name."
+        ).format(run=run, host=host)
+    )
 
 
 def runs_there(state_folder: Path) -> dict[str, str]:

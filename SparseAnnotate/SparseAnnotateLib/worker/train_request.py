@@ -12,6 +12,7 @@ from ..core import DEFAULT_DEVICE, BadInputError, Cohort, Watch
 from ..core.atomic_files import expanded, require_writable, written_atomically
 from ..core.messages import _
 from ..core.strict_json import from_plain, to_plain
+from ..remote.run_on_host import require_here
 from ..runs import TrainingSettings
 from ..runs.live_settings import LIVE_PRESET, live_settings
 from ..runs.plan import RunPlan, TrainingEstimate
@@ -80,6 +81,7 @@ def train(request: TrainRequest, watch: Watch) -> dict[str, Any]:
 
     watch.check()  # importing takes seconds
     cohort = _open(request)
+    require_here(cohort, request.run)
     started = _started_plan(cohort, request.run)
     settings, device = chosen_settings(request, started), _named_device(request)
     if request.live and settings is not None:

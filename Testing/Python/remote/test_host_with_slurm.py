@@ -7,7 +7,7 @@ import time
 import pytest
 
 from small_volumes import QUICK_TRAINING
-from SparseAnnotateLib.core import CancelledError, Watch
+from SparseAnnotateLib.core import CancelledError, RunError, Watch
 from SparseAnnotateLib.remote.hosts import Host, keep_host
 from SparseAnnotateLib.remote.relay import Relay
 from SparseAnnotateLib.runs.run_folder import RunFolder
@@ -80,3 +80,23 @@ def test_a_training_is_a_job_of_slurm_there_and_requests_go_through_the_prefix(r
     assert queue(slurm)[-1].split()[1::2] == ["gres:gpu:1", "RUNNING"]
     relay.close()
     until(lambda: queue(slurm)[-1].endswith("COMPLETED"), lambda: queue(slurm))
+
+
+def test_a_slice_is_not_waited_for_while_the_worker_waits_in_the_queue(relay, slurm, tiny_cohort):
+    slurm.asked("sbatch", "--exclusive", "--output=/dev/null", "--wrap=sleep 600")
+    until(lambda: queue(slurm)[-1].endswith("RUNNING"), lambda: queue(slurm))
+    asked = {"cohort": str(tiny_cohort.folder), "run": "live"}
+    answers: list[str] = []
+
+    def ask(progress) -> None:
+        if "queued and waiting" in progress.message:
+            with pytest.raises(RunError, match="has not learned anything yet") as refused:
+                relay.answer("slice", {**asked, "case": "a", "plane": "axial", "index": 1}, Watch())
+            answers.append(refused.value.message)
+            watch.cancel()
+
+    watch = Watch(ask)
+    with pytest.raises(CancelledError):
+        relay.answer("train", {**asked, "live": True, "device": "cpu"}, watch)
+    assert answers
+    until(lambda: queue(slurm)[-1].endswith("CANCELLED"), lambda: queue(slurm))

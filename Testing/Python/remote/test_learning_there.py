@@ -247,6 +247,9 @@ def test_a_run_that_is_a_job_there_or_in_use_there_is_left_alone(relay, shared_h
     with pytest.raises(ZeroDivisionError):
         begin(True)
     monkeypatch.setattr(run_on_host, "send_copy", send)
+    assert not run.require_ours(Watch())
+    assert runs_there(cohort.state_folder) == {}
+    begin(True)
     assert run.require_ours(Watch())
     assert learns_while_drawing({"cohort": str(cohort.folder), "run": "live 1"})
     begin(True)
@@ -281,6 +284,23 @@ def test_stopping_does_not_wait_for_what_is_being_copied(relay, shared_host, coh
         cohort.save_annotation("a", drawn(8, 10))
         one.until(is_copying.is_set)
     assert one.error is None
+    # Nor for the program that keeps the files there. Others are kept away until the run is here.
+    run = RunOnHost(relay._session, cohort, "live 1")
+    marker = Path(shared_host.folder) / run.area / "brought-back"
+    with learning(relay, request(cohort, cases=["a"])) as one:
+        one.until(lambda: one.steps >= 2)
+        assert not marker.exists()
+
+        def busy(session, files, area, needs, watch, further=None):
+            is_copying.set()
+            return session.files.ask("run", watch, words=["sleep", str(LONG)])
+
+        is_copying.clear()
+        monkeypatch.setattr(learning_there, "send_copy", busy)
+        cohort.save_annotation("a", drawn(8, 11))
+        one.until(is_copying.is_set)
+    assert one.error is None
+    assert marker.is_file()
 
 
 @needs_ssh_server
@@ -329,3 +349,70 @@ def test_what_is_drawn_is_copied_as_it_is_at_one_moment(cohort, monkeypatch):
 
 def test_the_request_that_waits_for_the_others_is_not_answered_beside_them():
     assert requests_there.AFTER_THE_OTHERS not in _ANSWERED_IMMEDIATELY
+
+
+@needs_ssh_server
+def test_a_file_that_is_gone_here_is_reported_and_the_next_slices_still_go_there(
+    relay, shared_host, cohort, monkeypatch
+):
+    monkeypatch.setattr(learning_there, "_TRY_AGAIN_SECONDS", 0.1)
+    with learning(relay, request(cohort, cases=["a"])) as one:
+        one.until(lambda: one.steps >= 2)
+        for problem in (FileNotFoundError(2, "No such file", "x"), BadInputError("The file 'x' cannot be read.")):
+            with monkeypatch.context() as missing:
+
+                def failing(*_rest, problem=problem, **_more):
+                    raise problem
+
+                missing.setattr(requests_there.HostFiles, "send", failing)
+                cohort.save_annotation("a", drawn(8, 10))
+                one.until(lambda: "cannot be read" in one.messages[-1])
+            one.until(lambda: "cannot be read" not in one.messages[-1])
+        one.until(lambda: "learning from 2 drawn slices" in one.messages[-1])
+    assert one.error is None
+
+
+@needs_ssh_server
+def test_a_slice_that_is_cancelled_while_it_is_asked_for_does_not_end_the_connection(
+    relay, shared_host, cohort, monkeypatch
+):
+    with learning(relay, request(cohort, cases=["a"])) as one:
+        one.until(lambda: one.steps >= 2)
+        send, watch, connections = requests_there.HostFiles.send, Watch(), relay._session.files._connection.starts
+
+        def cancelled(self, area, files, absent, own, given):
+            watch.cancel()
+            assert not given.is_cancelled
+            return send(self, area, files, absent, own, given)
+
+        with monkeypatch.context() as sending:
+            sending.setattr(requests_there.HostFiles, "send", cancelled)
+            with pytest.raises(CancelledError):
+                relay.answer("slice", asked(cohort, 9, "b"), watch)
+        cohort.save_annotation("a", drawn(8, 10))
+        one.until(lambda: "learning from 2 drawn slices" in one.messages[-1])
+        assert relay._session.files._connection.starts == connections
+    assert one.error is None
+
+
+@needs_ssh_server
+def test_a_case_that_cannot_be_read_when_a_connection_is_made_again_does_not_stop_the_others(
+    server, shared_host, cohort, monkeypatch
+):
+    monkeypatch.setattr(learning_there, "_WAITS", (0.3,))
+    cohort.save_annotation("b", drawn(5))
+    relay = Relay(shared_host.name, is_allowed=True)
+    try:
+        with learning(relay, request(cohort, cases=["a", "b"])) as one:
+            one.until(lambda: one.steps >= 2)
+            one.steps = 0
+            away = cohort.folder / "away.nrrd"
+            cohort.image_path("b").rename(away)
+            server.kill_sessions("sshd")
+            one.until(lambda: one.steps > 0 and "b.nrrd" in one.messages[-1])
+            assert "learning from 1 drawn slice," in one.messages[-1]
+            away.rename(cohort.image_path("b"))
+            one.until(lambda: "learning from 2 drawn slices" in one.messages[-1])
+        assert one.error is None
+    finally:
+        relay.close()

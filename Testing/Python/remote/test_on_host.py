@@ -142,3 +142,16 @@ def test_it_ends_when_it_hears_nothing_more(tmp_path):
     process = subprocess.Popen([sys.executable, "-c", text], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     assert process.wait(30) == 0
     process.communicate()
+
+
+def test_cleaning_removes_what_a_killed_connection_offered_and_nothing_that_is_still_copied(tmp_path):
+    root = tmp_path / "there"
+    killed, copying = keeper_in(root), keeper_in(root)
+    placed(copying, {"a": b"1"})
+    for keeper in (killed, copying):
+        keeper.offer(AREA, {"a": sha(b"1")}, quiet)
+    killed.offering.close()  # as the system does
+    keeper_in(root).clean(False, quiet)
+    assert [path.name for path in (root / "outgoing").iterdir()] == [copying.own]
+    copying.withdraw(quiet)
+    assert not list((root / "outgoing").iterdir())

@@ -223,8 +223,13 @@ class LiveRun:
         return run_card
 
 
-def drawn_among(cohort: Cohort, names: Sequence[str]) -> list[str]:
-    """The cases of these names that have a drawn slice. Raises BadInputError when none has, CohortError."""
+def drawn_among(cohort: Cohort, names: Sequence[str], is_resumed: bool = False) -> list[str]:
+    """The cases of these names that have a drawn slice. Raises BadInputError when none has, CohortError.
+
+    `is_resumed`: some of the cases may have left the cohort since.
+    """
+    if is_resumed:
+        names = [name for name in names if cohort.has_case(name)] or names
     annotated = set(cohort.annotated_cases())
     found = [case.name for case in cohort.select(names) if case.name in annotated]
     if not found:

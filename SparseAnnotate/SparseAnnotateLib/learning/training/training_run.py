@@ -84,7 +84,7 @@ def train(
             # Processes that train together are cancelled together, which is possible only once all have the plan.
             alone = watch if ranks.count == 1 else Watch()
             # A run that learns while slices are being drawn may be asked to look at cases without any yet.
-            drawn = drawn_among(cohort, cases) if is_live and cases else cases
+            drawn = drawn_among(cohort, cases, run.is_started) if is_live and cases else cases
             plan = plan_to_train(cohort, run, settings, drawn, undrawn_cases, alone, device, is_live)
         plan = ranks.shared(plan)
         if plan.is_live:

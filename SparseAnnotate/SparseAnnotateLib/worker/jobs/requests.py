@@ -16,6 +16,7 @@ from ...core.folder_lock import FolderLock
 from ...core.messages import _, counted
 from ...core.origin import run_fingerprint
 from ...core.strict_json import from_plain, to_plain
+from ...remote.run_on_host import require_here
 from ...runs.job_states import EngineChoice, JobKind, JobState, SubmittedJob
 from ...runs.plan import require_cases
 from ...runs.run_folder import RunFolder
@@ -236,6 +237,7 @@ def _no_live_job() -> BadInputError:
 
 def _require_trainable(cohort: Cohort, run: RunFolder, chosen: Sequence[str], watch: Watch) -> None:
     """What a training requires of its cases must not be found out only when the job has waited in the queue."""
+    require_here(cohort, run.name)
     if run.is_started:
         plan = run.plan()
         if plan.is_live:
