@@ -684,16 +684,15 @@ class ConsoleLogic(ScriptedLoadableModuleLogic):
         """Copy a fill, or a model's result, into the segmentation that was drawn in; `undo` reverts this in one step.
 
         By default all segments that the result would change are replaced; `structures` names some of them. Not changed
-        are drawn slices, voxels outside the volume, and segments that the result does not have. Also
-        unchanged are structures that seem to be finished, with voxels on slices that were never marked, such as the
-        result of another tool: name them in `structures` to replace them. `applyReport` lists what was not changed,
-        and why.
+        are drawn slices, slices that were painted and not marked, voxels outside the volume, and segments that the
+        result does not have. Also unchanged are structures that seem to be finished, with voxels on slices that were
+        never marked, such as the result of another tool: name them in `structures` to replace them. `applyReport` lists
+        what was not changed, and why.
 
         Returns the names of the result's segments that were left out.
 
         Raises:
-            BadInputError: nothing would be applied, there are painted slices that were not marked as drawn, or the
-                result was created from another image.
+            BadInputError: nothing would be applied, or the result was created from another image.
         """
         left_out = self._applying.apply(volumeNode, resultNode, structures, finished_too=structures is not None)
         self._drawing_changed(volumeNode)

@@ -78,6 +78,7 @@ from .opened_case import (
     unnamed_values,
 )
 from .opening import OpenedNodes, opening_case, with_unnamed
+from .partly_applied import axes_of, entering_before, leaving_room
 from .provenance import (
     computing_provenance,
     hide_provenance,
@@ -141,7 +142,7 @@ from .starting import Start, record_start, require_undecided, start_masks, whole
 from .suggestion_preview import hide_suggestion, show_suggestion
 from .training_curves import show_curves
 from .undecided_store import undecided_mark
-from .unmarked_drawings import UnmarkedDrawing, finding_unmarked, unmarked_drawings
+from .unmarked_drawings import Unmarked, UnmarkedDrawing, finding_unmarked, painted_sentence
 from .volume_nodes import geometry_of, image_of, volumes_of_scene, world_geometry_of
 from .voxel_grids import grid_of, is_other_order
 from .worklist import (
@@ -165,12 +166,14 @@ __all__ = [
     "ResultOrigin",
     "Start",
     "StoredFigures",
+    "Unmarked",
     "UnmarkedDrawing",
     "WorklistItem",
     "add_segments_like",
     "annotated_segmentation",
     "annotation_of",
     "apply_labels",
+    "axes_of",
     "batched_iou",
     "brush_for_correcting",
     "brush_place",
@@ -199,6 +202,7 @@ __all__ = [
     "drawing_mark",
     "drawn_since",
     "editor_for",
+    "entering_before",
     "exporting_applied",
     "exporting_case",
     "exporting_fill",
@@ -234,6 +238,7 @@ __all__ = [
     "knowledge_mark",
     "label_values",
     "labels_of",
+    "leaving_room",
     "ledger_of",
     "made_by",
     "making_image",
@@ -259,6 +264,7 @@ __all__ = [
     "origin_now",
     "overlay_in_views",
     "packing_applied",
+    "painted_sentence",
     "place_markers",
     "position_in_scene",
     "provenance_stamp",
@@ -312,7 +318,6 @@ __all__ = [
     "storing_recommended",
     "structure_names",
     "undecided_mark",
-    "unmarked_drawings",
     "unnamed_values",
     "unopened_items",
     "use_segmentation",
