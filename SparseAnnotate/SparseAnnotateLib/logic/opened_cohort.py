@@ -245,6 +245,7 @@ class OpenedCohort:
                 yield from self._export.labels([node], cohort=cohort, wait_seconds=left)
                 if was_changed and cohort.image_change(opened.case) is not None:
                     # Who marks a slice has seen the image, also when nothing else is to be written.
+                    opened = scene.opened_case(node) or opened  # its file may have been saved again
                     cohort.accept_image(opened.case, wait_seconds=left, image=opened.file, channels=None)
                 if key in self._applied:
                     yield from self._writing_applied(cohort, node)

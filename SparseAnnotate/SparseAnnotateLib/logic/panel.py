@@ -524,6 +524,10 @@ class PanelLogic:
         """True if a run has completed a step, so that `showCurves` has something to show."""
         return self._modelling.has_metrics(run_name)
 
+    def image_difference(self, volume_node, run_name: str) -> str:
+        """How a volume differs from those that a run has learned from, as a sentence; '' when it is like them."""
+        return self._modelling.image_difference(volume_node, run_name)
+
     def latest_result(self, volume_node, of_run: bool | None = None):
         """The latest result of a volume in the scene, or the latest fill, or of a model; None if there is none."""
         return result_nodes.latest_result(volume_node, of_run)

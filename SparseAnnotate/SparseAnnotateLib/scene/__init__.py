@@ -24,6 +24,7 @@ from .channel_references import channel_names, further_channels, missing_channel
 from .channel_volumes import (
     case_of_channel,
     cases_of_channels,
+    channel_image_of,
     channel_images_of,
     channels_on_grid,
     channels_stamp,
@@ -181,6 +182,7 @@ __all__ = [
     "case_of_channel",
     "cases_of_channels",
     "changed_part",
+    "channel_image_of",
     "channel_images_of",
     "channel_names",
     "channels_on_grid",
