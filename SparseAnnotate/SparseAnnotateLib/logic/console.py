@@ -329,6 +329,9 @@ class ConsoleLogic(ScriptedLoadableModuleLogic):
         the `runs`. The worker computes features and uncertainties, and stores them in the cohort folder. The features
         `autoencoder` need the weights of VGG-19 (548 MB), which are downloaded only with `downloadWeights`; with
         `fromScratch` a small network without these weights is trained instead.
+
+        Raises BadInputError when the images of some cases are not those that were drawn on: it names them, and the
+        others have their slices.
         """
         budget = Budget(
             density=density,

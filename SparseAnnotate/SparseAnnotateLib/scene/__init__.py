@@ -70,6 +70,7 @@ from .node_stamps import voxel_stamp
 from .opened_case import (
     OpenedCase,
     frame_problem,
+    image_not_drawn_on,
     note_added_channels,
     opened_case,
     opened_volumes,
@@ -225,6 +226,7 @@ __all__ = [
     "hide_orphaned_overlays",
     "hide_provenance",
     "hide_suggestion",
+    "image_not_drawn_on",
     "image_of",
     "image_on_grid",
     "image_stamp",

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import slicer
 
-from ..core import BadInputError, Cohort, Ledger, VolumeGeometry
+from ..core import BadInputError, Cohort, Ledger, SparseAnnotateError, VolumeGeometry
 from ..core.case_state import CaseState
 from ..core.messages import _
 from ..core.strict_json import parse_json, to_text
@@ -234,6 +234,15 @@ def require_images_drawn_on(volume_nodes: Iterable) -> None:
             cases.setdefault(opened.folder, []).append(opened.case)
     for folder, names in cases.items():
         Cohort.open(folder).require_images_drawn_on(names)
+
+
+def image_not_drawn_on(volume_node) -> SparseAnnotateError | None:
+    """The error of `require_images_drawn_on` for one volume; None when it has none."""
+    try:
+        require_images_drawn_on([volume_node])
+    except SparseAnnotateError as error:
+        return error
+    return None
 
 
 def require_all_structures(

@@ -100,6 +100,16 @@ def test_recommending_is_refused_on_another_image(logic, cohort):
     assert cohort.image_change("a") is not None
 
 
+def test_slices_are_recommended_for_the_other_volumes_and_the_changed_one_is_named(logic, cohort):
+    cohort.add_case("b", noisy_image(ball(), 2), GEOMETRY)
+    cohort.save_annotation("b", SparseAnnotation.from_slices(ball(), GEOMETRY, Plane.AXIAL, (8, 12)))
+    replace_image(cohort)
+    volumes = logic.openCohort(cohort.folder, cases=["a", "b"])
+    with pytest.raises(BadInputError, match="1 case was left out. Slices were recommended for the other one. 'a'"):
+        logic.recommendSlices(volumes, slicesPerVolume=6)
+    assert [len(logic.ledger(volume).todo) for volume in volumes] == [0, 4]
+
+
 def test_what_is_drawn_anew_on_another_image_accepts_it(mrml, logic, cohort):
     replace_image(cohort)
     (volume,) = logic.openCohort(cohort.folder, cases=["a"])
