@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import qt
 from slicer.i18n import tr as _
 
+from ..core.messages import listed
 from .session import PanelSession
 from .words import in_users_language
+
+_MOST_NAMED = 4
 
 
 class CohortCases:
@@ -55,6 +58,18 @@ class CohortCases:
         if problem and problem != self._problem:
             session.say(problem, is_error=True)
         self._problem = problem
+
+    def held_elsewhere(self) -> dict[str, str]:
+        """The cases with slices to do that others have open, each with who draws there."""
+        return self._logic.panel.held_elsewhere()
+
+    def held_sentence(self, held: Mapping[str, str]) -> str:
+        """That the slices left to draw are on cases that others have open, and who."""
+        cases = [
+            _("'{case}' ({holder})").format(case=case, holder=in_users_language(who)) for case, who in held.items()
+        ]
+        text = _("The slices that are left to draw are on cases that are open elsewhere: {cases}.")
+        return text.format(cases=in_users_language(listed(cases, _MOST_NAMED)))
 
     def _row(self, case) -> str:
         if not case.toDo:

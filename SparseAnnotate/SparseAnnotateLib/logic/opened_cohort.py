@@ -15,7 +15,7 @@ import slicer
 from .. import scene
 from ..client import EXPORT, Job, Steps
 from ..core import BadInputError, BusyError, Cohort, FileWriteError, LedgerEntry, Progress, SparseAnnotateError
-from ..core.case_hold import CaseHold, HeldElsewhereError
+from ..core.case_hold import CaseHold, HeldElsewhereError, holders_elsewhere
 from ..core.drawn_on import AcceptedImage
 from ..core.messages import _, joined, listed
 from ..core.slow_imports import importing
@@ -134,6 +134,11 @@ class OpenedCohort:
             return []
         cohort = self._session.cohort()
         return [self._case(cohort, case.name, None) for case in cohort.cases if case.name not in opened]
+
+    def held_elsewhere(self) -> dict[str, str]:
+        """The cases of the cohort folder that others have open and that have slices to do, and who has them open."""
+        names = [case.name for case in self.unopened() if case.toDo]
+        return holders_elsewhere(self._session.cohort().state_folder, names) if names else {}
 
     def accept_images(self, cases: Sequence[str] | None, waiting: Waiting):
         """See `ConsoleLogic.acceptImages`."""

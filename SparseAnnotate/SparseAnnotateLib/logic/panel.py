@@ -160,6 +160,10 @@ class PanelLogic:
         """The cases of an opened cohort folder that are not in the scene; none for a folder that was not opened."""
         return self._opened.unopened()
 
+    def held_elsewhere(self) -> dict[str, str]:
+        """The cases with slices to do that others have open, each with who draws there, in words."""
+        return self._opened.held_elsewhere()
+
     def unopened_slices(self, cases: Sequence[CohortCase]) -> list[scene.WorklistItem]:
         """The slices to do of cases that have not been opened."""
         return [item for case in cases for item in scene.unopened_items(case.name, case.slices)]
