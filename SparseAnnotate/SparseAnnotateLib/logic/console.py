@@ -722,14 +722,21 @@ class ConsoleLogic(ScriptedLoadableModuleLogic):
         """Color the slice views by where the voxels come from; returns the label volume's node. Or remove that."""
         return self._sources.show(volumeNode, shown, Waiting(waitForCompletion, onDone))
 
-    def writeSegmentation(self, volumeNode, path: str | Path) -> Path:
+    def writeSegmentation(
+        self,
+        volumeNode,
+        path: str | Path,
+        waitForCompletion: bool = True,
+        onDone: Callable | None = None,
+        onProgress: Callable[[Progress], None] | None = None,
+    ) -> Path | Job:
         """Write the segmentation that is drawn in as a label file (NRRD, NIfTI or MetaImage), with label values 1, 2,
         ... in the order of the segments.
 
         Where its voxels come from is written beside it, to NAME.provenance.nrrd, whose path is returned;
         `readProvenance` reads that.
         """
-        return self._sources.write(volumeNode, Path(path))
+        return self._sources.write(volumeNode, Path(path), Waiting(waitForCompletion, onDone, onProgress))
 
     def exportDicomSegmentation(
         self,
