@@ -86,7 +86,10 @@ class CohortCases:
     def open(self, folder: str) -> None:
         """Open a cohort folder."""
         self._session.start(
-            _("Opening the cohort"), lambda **how: self._logic.openCohort(folder, **how), self.show_opened
+            _("Opening the cohort"),
+            lambda **how: self._logic.openCohort(folder, **how),
+            self.show_opened,
+            shows_all=True,
         )
 
     def show_opened(self, nodes: list) -> None:
@@ -109,6 +112,7 @@ class CohortCases:
             _("Opening '{case}'").format(case=name),
             lambda **how: self._logic.openCase(name, **how),
             lambda node: self._show([node], active=node, go_on=go_on),
+            shows_all=True,
         )
 
     def _show(self, nodes: list, active=None, go_on: Callable[[Any], None] | None = None) -> None:
