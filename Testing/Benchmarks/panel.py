@@ -29,7 +29,7 @@ def parser() -> argparse.ArgumentParser:
         volumes={"type": int, "default": 500, "help": "small volumes"},
         shape={"type": int, "nargs": 3, "default": (600, 512, 512), "help": "of the large volume (K, J, I)"},
         segments={"type": int, "default": 20, "help": "of the large volume: parts of a ball"},
-        only={"choices": ("many", "large"), "help": "the small volumes, or the large one"},
+        only={"choices": ("many", "cohort", "large"), "help": "the small volumes, as many cases, or the large volume"},
     )
 
 
@@ -44,17 +44,21 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         widget.panel.ui.cohortFolderSelector.currentPath = str(Path(folder) / "cohort")
         clicks = _Clicks(application, widget, rows)
-        if options.only != "large":
+        if options.only in (None, "many"):
             _many(clicks, volumes)
             embedded_slicer.clear_scene()
             clicks.idle()
-        if options.only != "many":
+        if options.only in (None, "cohort"):
+            _cohort(clicks, _new_cohort(Path(folder) / "cases", volumes))
+            embedded_slicer.clear_scene()
+            clicks.idle()
+        if options.only in (None, "large"):
             widget.panel.ui.cohortFolderSelector.currentPath = str(Path(folder) / "large")
             _large(clicks, shape, options.segments)
         widget.cleanup()
         clicks.idle()
     size = " x ".join(str(n) for n in reversed(shape))
-    sets = {"many": f"{volumes} volumes of 24^3", "large": f"one of {size}"}
+    sets = {"many": f"{volumes} volumes of 24^3", "cohort": "as many cases of a cohort", "large": f"one of {size}"}
     title = "Longest gap between ticks of a timer; "
     title += ", and ".join(text for name, text in sets.items() if options.only in (None, name))
     columns = ("click", "longest gap s", "of it busy s", "busy in Slicer's undo s", "whole s")
@@ -136,6 +140,33 @@ def _many(clicks: _Clicks, count: int) -> None:
         clicks.logic.segmentationNode(node).GetSegmentation().AddEmptySegment("a", "a")
     clicks.measure("empty", clicks.ui.emptyButton.click)
     clicks.measure("any refresh", clicks.panel.refresh)
+
+
+def _new_cohort(folder: Path, count: int) -> Path:
+    """A cohort of small volumes, each with four recommended slices."""
+    from SparseAnnotateLib.core import Cohort, Plane, VolumeGeometry
+    from SparseAnnotateLib.core.ledger import LedgerEntry, SliceState
+
+    voxels = np.random.default_rng(0).integers(0, 100, (24, 24, 24)).astype(np.int16)
+    geometry = VolumeGeometry.from_spacing(voxels.shape, (1.0, 1.0, 1.0))
+    cohort = Cohort.create(folder, "cases", {1: "a"})
+    worklist = {}
+    for number in range(count):
+        name = f"case {number:03d}"
+        cohort.add_case(name, voxels, geometry)
+        places = enumerate((5, 9, 13, 17), start=4 * number + 1)
+        worklist[name] = [LedgerEntry(Plane.AXIAL, index, SliceState.TODO, order, 1.0, "") for order, index in places]
+    cohort.save_recommended(worklist)
+    return folder
+
+
+def _cohort(clicks: _Clicks, folder: Path) -> None:
+    clicks.measure("open a cohort", lambda: clicks.panel.data.cases.open(str(folder)))
+    clicks.measure("open a case", clicks.ui.openCaseButton.click)
+    items = clicks.panel.draw.table.items
+    row = next(row for row, item in enumerate(items) if item.case)
+    clicks.measure("go to a slice of a case that is not open", lambda: clicks.panel.draw.table.choose(row))
+    clicks.measure("any refresh, with a cohort", clicks.panel.refresh)
 
 
 def _large(clicks: _Clicks, shape: tuple[int, int, int], segments: int) -> None:

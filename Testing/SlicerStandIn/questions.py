@@ -78,10 +78,14 @@ class QMessageBox(QtWidgets.QMessageBox):
 
 
 class QFileDialog(QtWidgets.QFileDialog):
-    """`getExistingDirectory` takes the next answer, a path; '' is Cancel."""
+    """`getExistingDirectory` and `getSaveFileName` take the next answer, a path; '' is Cancel."""
 
     @staticmethod
     def getExistingDirectory(parent=None, caption="", directory="", *arguments):
+        return str(ask(caption))
+
+    @staticmethod
+    def getSaveFileName(parent=None, caption="", directory="", *arguments):
         return str(ask(caption))
 
 

@@ -133,6 +133,15 @@ class SparseAnnotation:
         by_axis = {plane.array_axis(self.geometry): self._drawn_indices(plane) for plane in Plane}
         return {axis: indices for axis, indices in sorted(by_axis.items()) if indices}
 
+    def deciding_by_axis(self, value: int) -> dict[int, list[int]]:
+        """Sorted indices of the slices along each array axis on which a structure is decided."""
+        silent, found = self.silent_on(value), {}
+        for plane in Plane:
+            indices = [index for index in self.ledger.indices(plane) if (plane, index) not in silent]
+            if indices:
+                found[plane.array_axis(self.geometry)] = indices
+        return found
+
     def drawn_layers(self) -> Iterator[tuple[int | slice, ...]]:
         """The place of each of the slices of `drawn_by_axis` in the arrays."""
         for axis, indices in self.drawn_by_axis().items():

@@ -105,8 +105,8 @@ class AppliedSegmentation:
         """The part of it that comes from results, in pieces.
 
         Returns:
-            Labels, (K, J, I), 0 for what does not come from a result; and what each label value comes from. A structure
-            comes from one result, unless another program has written the files: then from that with most voxels.
+            Labels, (K, J, I), 0 for what does not come from a result; and what each label value comes from. Where a
+            structure comes from several results, as when slices were left out of the last one, that with most voxels.
         """
         sources, highest = self.provenance.sources, 0
         counts = np.zeros((1, _SOURCES), dtype=np.int64)
@@ -121,8 +121,7 @@ class AppliedSegmentation:
         best = np.where(counts.any(axis=1), counts.argmax(axis=1), NOT_LABELED).astype(np.uint8)
         results = np.zeros_like(self.labels)
         for slab in slabs(self.labels.shape, self.labels.itemsize):
-            wanted = best[self.labels[slab]]
-            np.copyto(results[slab], self.labels[slab], where=(wanted == sources[slab]) & (wanted != NOT_LABELED))
+            np.copyto(results[slab], self.labels[slab], where=sources[slab] >= FIRST_RESULT)
             yield
         names = self.provenance.names
         return results, {value: names[int(source)] for value, source in enumerate(best) if source != NOT_LABELED}

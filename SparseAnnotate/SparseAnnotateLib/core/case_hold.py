@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import weakref
+from collections.abc import Iterable
 from pathlib import Path
 
 from .case_names import file_stem
@@ -13,6 +14,7 @@ from .messages import _
 from .user_name import ensure_user_name
 
 _DRAWING = ", drawing"
+_LOCKS = "open"
 
 _held: dict[str, tuple[_CaseLock, int]] = {}
 
@@ -69,9 +71,25 @@ class CaseHold:
             let_go()
 
 
+def holders_elsewhere(state_folder: str | Path, cases: Iterable[str]) -> dict[str, str]:
+    """The cases that are open in other processes, each with who draws there, in words."""
+    folder, found = Path(os.path.realpath(state_folder)), {}
+    try:
+        with os.scandir(folder / _LOCKS) as files:
+            in_use = {file.name for file in files if file.stat().st_size}
+    except OSError:
+        return {}  # nobody has drawn there
+    for case in cases:
+        if f"{file_stem(case)}.lock" in in_use and str(folder / file_stem(case)) not in _held:
+            holder = _CaseLock(folder, case).holder_elsewhere()
+            if holder:
+                found[case] = holder
+    return found
+
+
 class _CaseLock(FolderLock):
     def __init__(self, folder: Path, case: str):
-        super().__init__(folder / "open", f"{ensure_user_name()}{_DRAWING}", name=f"{file_stem(case)}.lock")
+        super().__init__(folder / _LOCKS, f"{ensure_user_name()}{_DRAWING}", name=f"{file_stem(case)}.lock")
         self.holder = ""
 
     def _holder_sentence(self, process: int, computer: str, purpose: str) -> str:

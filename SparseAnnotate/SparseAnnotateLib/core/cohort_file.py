@@ -15,6 +15,7 @@ from .case_names import name_collisions, names_of_files, normal_name, usable_cas
 from .channels import check_channels, usable_channels
 from .decathlon import DATASET_FILE, case_name, read_decathlon
 from .errors import BadInputError, CohortError
+from .file_stamp import FileStamp, is_settled, stamp_of
 from .images import channel_count
 from .messages import _
 from .modalities import check_modalities, modalities_by_name
@@ -23,6 +24,7 @@ from .strict_json import LEFT_OUT_WHEN_EMPTY, read_json
 COHORT_FILE = "cohort.json"
 _LARGEST_LABEL = np.iinfo(np.uint16).max
 _LEVELS_UP = 2
+_MOST_KEPT = 8
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,9 @@ class CohortFile:
     first_was_unnamed: bool = field(default=False, metadata=LEFT_OUT_WHEN_EMPTY)
 
 
+_KEPT: dict[Path, tuple[FileStamp | None, CohortFile]] = {}
+
+
 def read_cohort_file(folder: Path) -> tuple[CohortFile, Path]:
     """The cohort in a folder, and where its annotations, ledgers and runs are kept.
 
@@ -70,10 +75,8 @@ def read_cohort_file(folder: Path) -> tuple[CohortFile, Path]:
         CohortError: the folder is not a cohort, or lists a case twice. BadInputError: cohort.json is damaged.
     """
     if (folder / COHORT_FILE).is_file():
-        file, state = read_json(folder / COHORT_FILE, CohortFile), folder
-        cases = tuple(replace(case, name=normal_name(case.name)) for case in file.cases)
-        _check_channels(folder / COHORT_FILE, file)
-    elif (folder / DATASET_FILE).is_file():
+        return _kept_file(folder / COHORT_FILE), folder
+    if (folder / DATASET_FILE).is_file():
         name, labels, found, modalities = read_decathlon(folder)
         channels = _decathlon_channels(folder, modalities, [image for _name, image, _label in found])
         kinds = modalities_by_name(channels, modalities if channels or len(modalities) == 1 else ())
@@ -86,6 +89,37 @@ def read_cohort_file(folder: Path) -> tuple[CohortFile, Path]:
                 "'sparse-annotate create', or choose another folder."
             ).format(folder=folder, cohort_file=COHORT_FILE, dataset_file=DATASET_FILE)
         )
+    return _with_cases(file, cases), state
+
+
+def _kept_file(path: Path) -> CohortFile:
+    """The content of cohort.json, which is read again when it has changed: with each click in the panel it is wanted.
+
+    Raises as `read_cohort_file`.
+    """
+    stamp = _stamp(path)
+    known = _KEPT.get(path)
+    if known is None or known[0] != stamp or stamp is None:
+        file = read_json(path, CohortFile)
+        _check_channels(path, file)
+        file = _with_cases(file, tuple(replace(case, name=normal_name(case.name)) for case in file.cases))
+        known = stamp, file
+        if stamp is not None and is_settled(stamp) and _stamp(path) == stamp:
+            if len(_KEPT) >= _MOST_KEPT:
+                _KEPT.pop(next(iter(_KEPT)))
+            _KEPT[path] = known
+    return replace(known[1], labels=dict(known[1].labels), modalities=dict(known[1].modalities))
+
+
+def _stamp(path: Path) -> FileStamp | None:
+    try:
+        return stamp_of(path)
+    except OSError:  # reading it tells
+        return None
+
+
+def _with_cases(file: CohortFile, cases: tuple[Case, ...]) -> CohortFile:
+    """The content with these cases. Raises CohortError when one is listed twice."""
     twice = sorted({one for one, other in name_collisions([case.name for case in cases]) if one == other})
     if twice:
         raise CohortError(
@@ -93,7 +127,7 @@ def read_cohort_file(folder: Path) -> tuple[CohortFile, Path]:
                 name=file.name, cases=", ".join(twice[:5])
             )
         )
-    return replace(file, cases=cases), state
+    return replace(file, cases=cases)
 
 
 def _check_channels(path: Path, file: CohortFile) -> None:

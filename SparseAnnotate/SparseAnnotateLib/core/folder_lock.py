@@ -81,6 +81,17 @@ class FolderLock:
             # Closing the file releases the lock in any case.
             file.close()
 
+    def holder_elsewhere(self) -> str:
+        """Who holds the lock in another process, in words; '' when nobody does. Not for a lock held by this process."""
+        try:
+            with open(self.path, "r+b") as file:
+                if not self._try_lock(file):
+                    return self._holder()
+                _unlock(file)
+        except OSError:  # nobody has ever held it, or it cannot be seen
+            pass
+        return ""
+
     def _try_lock(self, file: BinaryIO) -> bool:
         try:
             _lock(file)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,6 +19,7 @@ NOT_LABELED, DRAWN, CORRECTED, PAINTED = range(4)
 FIRST_RESULT = 4
 # Written into files, so not translated.
 PAINTED_NAME = "painted, not marked"
+_KIND, _SOURCES_KIND = "kind", "sources of voxels"
 _NAMES = {DRAWN: "drawn", CORRECTED: "corrected", PAINTED: PAINTED_NAME}
 
 
@@ -116,12 +117,29 @@ class Provenance:
             raise BadInputError(
                 _("Write the sources of voxels to a file that ends with .nrrd, not '{path}'.").format(path=path)
             )
-        write_image(path, self.sources, geometry, facts=names_as_facts(self.names))
+        write_image(path, self.sources, geometry, facts=self.facts)
+
+    @property
+    def facts(self) -> dict[str, str]:
+        """What a file with the sources says of itself."""
+        return {**names_as_facts(self.names), _KIND: _SOURCES_KIND}
 
     @classmethod
     def read(cls, path: str | Path, geometry: VolumeGeometry) -> Provenance:
-        """What `write` has written. Raises BadInputError when the file is damaged, or has another grid or no names."""
-        sources, names = read_labels(path, geometry), names_from_facts(read_facts(path))
+        """What `write` has written.
+
+        Raises BadInputError when the file is damaged, has another grid or no names, or holds something else, such as a
+        segmentation.
+        """
+        facts = read_facts(path)
+        sources, names = read_labels(path, geometry), names_from_facts(facts)
+        if names is not None and not _are_sources(facts, names):
+            raise BadInputError(
+                _(
+                    "'{path}' is a segmentation, not the sources of its voxels. These are in the file beside it that "
+                    "ends with '.provenance.nrrd'."
+                ).format(path=path)
+            )
         if names is None or set(np.unique(sources).tolist()) - {NOT_LABELED, *names}:
             raise BadInputError(_("'{path}' does not tell the names of the sources of its voxels.").format(path=path))
         return cls(sources, names)
@@ -135,3 +153,11 @@ class Provenance:
             known[name] = value
         self.names[known[name]] = name
         return known[name]
+
+
+def _are_sources(facts: Mapping[str, str], names: Mapping[int, str]) -> bool:
+    """Whether a file holds sources of voxels; files of earlier versions do not say so, but their names do."""
+    kind = facts.get(_KIND)
+    return kind == _SOURCES_KIND or (
+        kind is None and all(_NAMES.get(value, name) == name for value, name in names.items())
+    )

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import qt
 from slicer.i18n import tr as _
 
+from ..core.messages import listed
 from .session import PanelSession
 from .words import in_users_language
+
+_MOST_NAMED = 4
 
 
 class CohortCases:
@@ -56,6 +59,18 @@ class CohortCases:
             session.say(problem, is_error=True)
         self._problem = problem
 
+    def held_elsewhere(self) -> dict[str, str]:
+        """The cases with slices to do that others have open, each with who draws there."""
+        return self._logic.panel.held_elsewhere()
+
+    def held_sentence(self, held: Mapping[str, str]) -> str:
+        """That the slices left to draw are on cases that others have open, and who."""
+        cases = [
+            _("'{case}' ({holder})").format(case=case, holder=in_users_language(who)) for case, who in held.items()
+        ]
+        text = _("The slices that are left to draw are on cases that are open elsewhere: {cases}.")
+        return text.format(cases=in_users_language(listed(cases, _MOST_NAMED)))
+
     def _row(self, case) -> str:
         if not case.toDo:
             return case.name
@@ -71,7 +86,10 @@ class CohortCases:
     def open(self, folder: str) -> None:
         """Open a cohort folder."""
         self._session.start(
-            _("Opening the cohort"), lambda **how: self._logic.openCohort(folder, **how), self.show_opened
+            _("Opening the cohort"),
+            lambda **how: self._logic.openCohort(folder, **how),
+            self.show_opened,
+            shows_all=True,
         )
 
     def show_opened(self, nodes: list) -> None:
@@ -94,6 +112,7 @@ class CohortCases:
             _("Opening '{case}'").format(case=name),
             lambda **how: self._logic.openCase(name, **how),
             lambda node: self._show([node], active=node, go_on=go_on),
+            shows_all=True,
         )
 
     def _show(self, nodes: list, active=None, go_on: Callable[[Any], None] | None = None) -> None:

@@ -304,7 +304,10 @@ class DrawStep(Step):
 
     def go_to_next(self) -> None:
         """Go to the next slice that is still to do."""
-        if not self.table.choose_next_to_do():
+        held = self._cases.held_elsewhere()
+        if not self.table.choose_next_to_do(held):
+            if held:
+                raise BadInputError(self._cases.held_sentence(held))
             raise BadInputError(_("No slices are left to draw. Recommend more, or fill between the drawn ones."))
 
     def is_here(self, item) -> bool:
@@ -492,17 +495,15 @@ class DrawStep(Step):
         self.session.invalidate_cache()
         self.session.attempt(self._show_worklist, keep_message=True)
         with self.session.keeping_ledgers():
-            is_more = self.table.choose_next_to_do()
+            held = self._cases.held_elsewhere()
+            is_more = self.table.choose_next_to_do(held)
             if self._here is None:
                 self.session.refresh()
         text = _("{plane} slice {index}: {state}.").format(
             plane=translated(item.plane).capitalize(), index=item.index, state=translated(state)
         )
-        self.session.say(
-            text
-            if is_more
-            else text + " " + _("That was the last one. Fill between the drawn slices, or train a model.")
-        )
+        last = _("That was the last one. Fill between the drawn slices, or train a model.")
+        self.session.say(text if is_more else text + " " + (self._cases.held_sentence(held) if held else last))
 
     def _clear_status(self) -> None:
         item = self._chosen()

@@ -57,9 +57,10 @@ def next_step(panel) -> NextStep:
     left = [item for item in items if item.state is SliceState.TODO]
     if left:
         return _drawing(panel, left)
-    waiting = next((case.name for case in panel.data.cases.unopened if case.toDo), None)
+    held = panel.data.cases.held_elsewhere()
+    waiting = next((case.name for case in panel.data.cases.unopened if case.toDo and case.name not in held), None)
     if waiting is not None:
-        text = _("Go on with the next case, '{case}'.").format(case=waiting)
+        text = _("Continue with the next case, '{case}'.").format(case=waiting)
         return NextStep(text, _("Open"), panel.data, lambda: panel.data.cases.open_case(waiting))
     if result is None:
         return NextStep(_("Fill between the drawn slices."), _("Fill"), panel.fill, panel.fill.fill)

@@ -1,12 +1,17 @@
-"""The check box that colors the slice views by where the voxels come from."""
+"""Shows where the voxels come from in the slice views, and saves it with the segmentation."""
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import qt
 from slicer.i18n import tr as _
 
+from ..core import BadInputError
 from .session import PanelSession
 
 _MOST_SHOWN = 4
+_KINDS = "NRRD (*.nrrd);;NIfTI (*.nii.gz);;MetaImage (*.mha)"
 
 
 class ProvenanceBox:
@@ -16,12 +21,17 @@ class ProvenanceBox:
         self._session, self._box, self._logic = session, session.ui.provenanceCheckBox, session.logic
         self._is_computing = False
         self._shown_of = None
+        session.on_click(session.ui.saveSegmentationButton, self._save)
         self._box.connect("toggled(bool)", lambda _on: session.attempt(self._toggled))
 
     def refresh(self) -> None:
         """Show it again after the drawing has changed, or another volume has become active."""
         session, volume = self._session, self._session.volume
         session.enable(self._box, session.why_no_volume)
+        why = session.why_busy or session.why_no_volume
+        if why is None and self._logic.drawnIn(volume) is None:
+            why = _("Nothing has been drawn on this volume yet.")
+        session.enable(session.ui.saveSegmentationButton, why)
         if not self._box.checked or volume is None or self._is_computing:
             return
         if self._shown_of is not volume or not self._logic.panel.provenance_is_current(volume):
@@ -64,3 +74,23 @@ class ProvenanceBox:
         texts = [f"{name} {share:.0%}" for name, share in list(shares.items())[:_MOST_SHOWN]]
         if texts:
             self._session.say(_("Of the labeled voxels and drawn slices: {shares}.").format(shares=", ".join(texts)))
+
+    def _save(self) -> None:
+        session, volume = self._session, self._session.volume
+        if volume is None:
+            raise BadInputError(session.why_no_volume or "")
+        title, kinds = (
+            _("Save the segmentation with its provenance"),
+            "NRRD (*.nrrd);;NIfTI (*.nii.gz);;MetaImage (*.mha)",
+        )
+        path = qt.QFileDialog.getSaveFileName(None, title, f"{volume.GetName()}.nrrd", kinds)
+        if path:
+            session.start(
+                _("Writing the segmentation ..."),
+                lambda **how: self._logic.writeSegmentation(volume, path, **how),
+                lambda beside: session.say(
+                    _("Written: '{path}', and where its voxels come from: '{beside}'.").format(
+                        path=path, beside=Path(beside).name
+                    )
+                ),
+            )

@@ -13,6 +13,7 @@ from ..core import BadInputError, Progress
 from ..core.messages import counted, joined, listed
 from ..runs import AUTO
 from ..runs.dice_in_words import dice_range
+from .event_loop import later
 from .result_step import ResultStep
 from .run_table import RunTable
 from .session import PanelSession, duration
@@ -42,6 +43,7 @@ class TrainStep(Step):
         self._estimated_for: tuple | None = None
         self._train_text, self._continue_text = ui.trainButton.text, ui.continueButton.text
         self._result = result
+        self._is_looking = False
         session.on_click(ui.trainButton, self._train_or_cancel)
         session.on_click(ui.continueButton, self._continue)
         session.on_click(ui.estimateButton, self._estimate)
@@ -86,6 +88,24 @@ class TrainStep(Step):
         why = busy or session.why_no_volume or (None if finished else why_no_run)
         for button in (ui.runButton, ui.runAllButton, ui.nextSlicesButton):
             session.enable(button, why)
+        if not self._is_looking:
+            self._is_looking = True
+            later(self._look_at_image)  # a fresh image takes a moment
+
+    def _look_at_image(self) -> None:
+        self._is_looking = False
+        session = self.session
+        if session.parameters is None:
+            return  # another module is shown, or the panel is gone
+        chosen = self.runs.chosen
+        is_usable = chosen is not None and chosen.is_finished and not chosen.problem and session.volume is not None
+        found = [""]
+        if is_usable:
+            session.attempt(
+                lambda: found.append(self.logic.panel.image_difference(session.volume, chosen.name)), keep_message=True
+            )
+        label = self.ui.runDifferenceLabel
+        label.text, label.visible = in_users_language(found[-1]), bool(found[-1])
 
     # --- training -------------------------------------------------------------------------------------------------
 

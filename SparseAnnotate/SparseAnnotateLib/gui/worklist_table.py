@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 
 import qt
 from slicer.i18n import tr as _
@@ -84,13 +84,14 @@ class WorklistTable:
         """Select the row `step` below (or above, if negative) the selected one."""
         self.choose(max(self._table.currentRow(), -1 if step > 0 else 0) + step)
 
-    def choose_next_to_do(self) -> bool:
+    def choose_next_to_do(self, without: Collection[str] = ()) -> bool:
         """Select the next row that is still to do, starting over at the top if need be; False if there is none.
 
-        Slices of cases that have not been opened come after all others.
+        Slices of cases that have not been opened come after all others; those of the cases `without` are left out.
         """
         count, start = len(self._items), self._table.currentRow() + 1
-        return self._choose_to_do([(start + offset) % count for offset in range(count)])
+        rows = [(start + offset) % count for offset in range(count)]
+        return self._choose_to_do([row for row in rows if self._items[row].case not in without])
 
     def choose_first_to_do(self, volume=None) -> bool:
         """Select the first row that is still to do, of `volume` if it has one; False if there is none."""

@@ -46,7 +46,7 @@ class ApplyingResults:
 
         Args:
             structures: to apply; None: all that the result would change.
-            finished_too: replace structures that seem to be finished as well, or raise what prevents it.
+            finished_too: replace structures that seem to be finished as well.
         """
         segmentation = _drawing_for(volume_node, result_node)
         steps = self._applying(volume_node, result_node, structures, finished_too, segmentation)
@@ -103,30 +103,36 @@ class ApplyingResults:
             return None
         labels = labels.astype(np.promote_types(labels.dtype, annotation.labels.dtype), copy=False)
         yield from annotation.restoring_drawn(labels)
-        differing = yield from scene.comparing_labels(segmentation, volume_node, labels, named)
+        unmarked = yield from scene.finding_unmarked(segmentation, volume_node, annotation, list(values))
+        differing = yield from _differing(segmentation, volume_node, labels, named, {})
+        if unmarked is None or result_stamp(volume_node, result_node) != before:
+            return None
+        finished = {} if finished_too else {n: d.sentence for n, d in unmarked.drawings.items() if d.is_finished}
+        report = [sentence for name, sentence in finished.items() if name in differing]
+        named = {name: value for name, value in named.items() if name not in finished or name not in differing}
+        # Structures that were not chosen may be overlapped.
+        kept = [name for name in finished if name in differing or (structures is None and name not in found)]
+        report += yield from scene.leaving_room(segmentation, volume_node, labels, named, kept)
+        painted = unmarked.painted_slices() if differing else {}
+        report += [scene.painted_sentence(painted)] if painted else []
+        without = scene.axes_of(painted, annotation)
+        earlier = yield from scene.entering_before(segmentation, labels, named, unmarked, painted, annotation)
+        changing = yield from _differing(segmentation, volume_node, labels, named, without)
         if result_stamp(volume_node, result_node) != before:
             return None
-        if differing is None:
-            differing = set(scene.differing_segments(segmentation, labels, named, volume_node))
-        changing = [name for name in named if name in differing]
-        yield None
-        drawings = yield from scene.finding_unmarked(segmentation, volume_node, annotation, changing)
-        kept = [d for d in drawings.values() if not (finished_too and d.is_finished)]
-        applied = [name for name in found if name not in {d.structure for d in kept}]
-        if result_stamp(volume_node, result_node) != before:
-            return None
-        report = [drawing.sentence for drawing in kept]
-        if kept and (finished_too or len(kept) == len(changing)):
-            raise BadInputError(joined(" ", report))
+        if report and differing and not changing:
+            nothing = _("'{result}' was not applied.").format(result=result_node.GetName())
+            raise BadInputError(joined(" ", [nothing, *report]))
         names = {value: name for name, value in values.items()}
         now = yield from scene.finding_origin(volume_node, annotation, names)
-        report += _notes(volume_node, result_node, now, is_same=not changing)
+        report += _notes(volume_node, result_node, now, is_same=not differing)
         yield None
         identify = segmentation.GetSegmentation().GetSegmentIdBySegmentName
-        identifiers = {values[name]: identify(name) for name in applied}
-        to_change = {name: values[name] for name in applied if name in changing}
+        identifiers = {value: identify(name) for name, value in named.items()}
+        to_change = {name: value for name, value in named.items() if name in changing}
         packed = yield from scene.packing_applied(segmentation, volume_node, labels, identifiers)
-        made = (yield from scene.making_voxels(segmentation, volume_node, labels, to_change)) if to_change else []
+        written = segmentation, volume_node, labels, to_change, without
+        made = (yield from scene.making_voxels(*written)) if to_change else []
         yield Piece.NEXT_IS_LONG  # all layers that were changed are copied, so that it can be undone
         # From here on without a break: this is one change.
         if made is None or result_stamp(volume_node, result_node) != before:
@@ -135,16 +141,16 @@ class ApplyingResults:
             self._changes.change(
                 volume_node,
                 segmentation,
-                lambda _editor: scene.apply_labels(segmentation, labels, to_change, volume_node, made),
+                lambda _editor: scene.apply_labels(segmentation, labels, to_change, volume_node, made, without),
             )
         # What already was as in the result may have been painted.
         changed = [identify(name) for name in to_change]
         source = scene.source_of_result(result_node)
-        scene.store_applied(segmentation, volume_node, packed, dict.fromkeys(changed, source))
+        scene.store_applied(segmentation, volume_node, packed, dict.fromkeys(changed, source), earlier)
         for segment_id in changed:
             scene.note_source(segmentation, segment_id, source)
         self._reports[segmentation.GetID()] = tuple(report)
-        return [name for name in scene.segment_names(result_node) if name not in applied]
+        return [name for name in scene.segment_names(result_node) if name not in named]
 
     def report(self, volume_node) -> tuple[str, ...]:
         """Notes on the last result applied to a volume, as sentences."""
@@ -154,6 +160,19 @@ class ApplyingResults:
     def forget_scene(self) -> None:
         """Forget everything that belongs to the scene."""
         self._reports.clear()
+
+
+def _differing(
+    segmentation, volume_node, labels: np.ndarray, values: dict[str, int], without: dict[int, list[int]]
+) -> Generator[None, None, set[str]]:
+    """In pieces: those of the named segments that differ from labels, outside some slices (array axis to indices).
+
+    Without meaning when a voxel was changed meanwhile.
+    """
+    differing = yield from scene.comparing_labels(segmentation, volume_node, labels, values, without=without)
+    if differing is None:
+        differing = set(scene.differing_segments(segmentation, labels, values, volume_node, without))
+    return differing
 
 
 def _drawing_for(volume_node, result_node):

@@ -329,6 +329,9 @@ class ConsoleLogic(ScriptedLoadableModuleLogic):
         the `runs`. The worker computes features and uncertainties, and stores them in the cohort folder. The features
         `autoencoder` need the weights of VGG-19 (548 MB), which are downloaded only with `downloadWeights`; with
         `fromScratch` a small network without these weights is trained instead.
+
+        Raises BadInputError when the images of some cases are not those that were drawn on: it names them, and the
+        others have their slices.
         """
         budget = Budget(
             density=density,
@@ -684,16 +687,15 @@ class ConsoleLogic(ScriptedLoadableModuleLogic):
         """Copy a fill, or a model's result, into the segmentation that was drawn in; `undo` reverts this in one step.
 
         By default all segments that the result would change are replaced; `structures` names some of them. Not changed
-        are drawn slices, voxels outside the volume, and segments that the result does not have. Also
-        unchanged are structures that seem to be finished, with voxels on slices that were never marked, such as the
-        result of another tool: name them in `structures` to replace them. `applyReport` lists what was not changed,
-        and why.
+        are drawn slices, slices that were painted and not marked, voxels outside the volume, and segments that the
+        result does not have. Also unchanged are structures that seem to be finished, with voxels on slices that were
+        never marked, such as the result of another tool: name them in `structures` to replace them. `applyReport` lists
+        what was not changed, and why.
 
         Returns the names of the result's segments that were left out.
 
         Raises:
-            BadInputError: nothing would be applied, there are painted slices that were not marked as drawn, or the
-                result was created from another image.
+            BadInputError: nothing would be applied, or the result was created from another image.
         """
         left_out = self._applying.apply(volumeNode, resultNode, structures, finished_too=structures is not None)
         self._drawing_changed(volumeNode)
@@ -720,14 +722,21 @@ class ConsoleLogic(ScriptedLoadableModuleLogic):
         """Color the slice views by where the voxels come from; returns the label volume's node. Or remove that."""
         return self._sources.show(volumeNode, shown, Waiting(waitForCompletion, onDone))
 
-    def writeSegmentation(self, volumeNode, path: str | Path) -> Path:
+    def writeSegmentation(
+        self,
+        volumeNode,
+        path: str | Path,
+        waitForCompletion: bool = True,
+        onDone: Callable | None = None,
+        onProgress: Callable[[Progress], None] | None = None,
+    ) -> Path | Job:
         """Write the segmentation that is drawn in as a label file (NRRD, NIfTI or MetaImage), with label values 1, 2,
         ... in the order of the segments.
 
         Where its voxels come from is written beside it, to NAME.provenance.nrrd, whose path is returned;
         `readProvenance` reads that.
         """
-        return self._sources.write(volumeNode, Path(path))
+        return self._sources.write(volumeNode, Path(path), Waiting(waitForCompletion, onDone, onProgress))
 
     def exportDicomSegmentation(
         self,

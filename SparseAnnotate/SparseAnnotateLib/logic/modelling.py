@@ -15,9 +15,10 @@ from ..core.pieces import slabs
 from ..core.slab_reading import reading_labels, reading_percent
 from ..core.slow_imports import importing
 from ..core.strict_json import from_plain
+from ..runs.learned_images import ImageFacts
 from ..runs.plan import TrainingEstimate
 from ..runs.run_folder import RunFolder
-from ..runs.run_list import RunSummary, run_summaries
+from ..runs.run_list import RunSummary, difference_from_learned, run_summaries
 from .cohort_export import CohortExport
 from .fills import FillReport, store_report, values_of
 from .result_nodes import noting_origin, showing_result
@@ -29,6 +30,7 @@ class Modelling:
 
     def __init__(self, session: Session, export: CohortExport):
         self._session, self._export = session, export
+        self._facts: dict[tuple[str, str], tuple[str, ImageFacts]] = {}
 
     def train(
         self,
@@ -152,6 +154,25 @@ class Modelling:
     def run_notes(self, run_name: str) -> tuple[str, ...]:
         """Notes for the user on a trained run, as sentences."""
         return self._run_folder(run_name).card().notes
+
+    def image_difference(self, volume_node, run_name: str) -> str:
+        """How a volume differs from those that a run has learned from, as a sentence; '' when it is like them.
+
+        As the worker reports it after the run. Raises BadInputError when the run cannot be read.
+        """
+
+        def facts(channel: str) -> ImageFacts | None:
+            is_first = channel not in scene.channel_names(volume_node)[1:]
+            if volume_node.GetImageData() is None or not (is_first or channel in scene.further_channels(volume_node)):
+                return None
+            stamp, place = scene.image_stamp(volume_node), (volume_node.GetID(), channel)
+            known = self._facts.get(place)
+            if known is None or known[0] != stamp:
+                image = scene.image_of(volume_node) if is_first else scene.channel_image_of(volume_node, channel)
+                known = self._facts[place] = stamp, ImageFacts.of(image, scene.geometry_of(volume_node))
+            return known[1]
+
+        return difference_from_learned(self._session.cohort(), run_name, facts)
 
     def run_summaries(self) -> list[RunSummary]:
         """The runs in the cohort folder with date, cases and Dice, oldest first."""

@@ -15,7 +15,7 @@ import slicer
 from .. import scene
 from ..client import EXPORT, Job, Steps
 from ..core import BadInputError, BusyError, Cohort, FileWriteError, LedgerEntry, Progress, SparseAnnotateError
-from ..core.case_hold import CaseHold, HeldElsewhereError
+from ..core.case_hold import CaseHold, HeldElsewhereError, holders_elsewhere
 from ..core.drawn_on import AcceptedImage
 from ..core.messages import _, joined, listed
 from ..core.slow_imports import importing
@@ -72,6 +72,7 @@ class OpenedCohort:
         self._scene = 0  # counts the scenes that were closed
         self._retry_at = 0.0
         self._folder: Path | None = None  # that was opened last, perhaps without any of its cases
+        self._ledgers: dict[tuple[str, str], Path] = {}
         self._counts: dict[Path, tuple[tuple[int, int], CohortCase]] = {}
         self.notes: list[str] = []
         self.on_written: Callable[[], None] | None = None
@@ -92,7 +93,6 @@ class OpenedCohort:
             )
         self._release_removed()
         self._session.use_cohort_folder(cohort.folder)
-        self._folder = self._session.cohort_folder
         if cases is None:
             opened = self._volumes()
             names = [case.name for case in cohort.cases if case.name not in opened]
@@ -105,7 +105,7 @@ class OpenedCohort:
         def finish(_nothing: Any) -> list:
             return list(self._volumes().values())
 
-        return self._session.do(None, self._opening(cohort, names, wanted), finish, waiting, "open")
+        return self._session.do(None, self._opening_cohort(cohort, names, wanted), finish, waiting, "open")
 
     def open_case(self, name: str, waiting: Waiting):
         """See `ConsoleLogic.openCase`."""
@@ -134,6 +134,11 @@ class OpenedCohort:
             return []
         cohort = self._session.cohort()
         return [self._case(cohort, case.name, None) for case in cohort.cases if case.name not in opened]
+
+    def held_elsewhere(self) -> dict[str, str]:
+        """The cases of the cohort folder that others have open and that have slices to do, and who has them open."""
+        names = [case.name for case in self.unopened() if case.toDo]
+        return holders_elsewhere(self._session.cohort().state_folder, names) if names else {}
 
     def accept_images(self, cases: Sequence[str] | None, waiting: Waiting):
         """See `ConsoleLogic.acceptImages`."""
@@ -245,6 +250,7 @@ class OpenedCohort:
                 yield from self._export.labels([node], cohort=cohort, wait_seconds=left)
                 if was_changed and cohort.image_change(opened.case) is not None:
                     # Who marks a slice has seen the image, also when nothing else is to be written.
+                    opened = scene.opened_case(node) or opened  # its file may have been saved again
                     cohort.accept_image(opened.case, wait_seconds=left, image=opened.file, channels=None)
                 if key in self._applied:
                     yield from self._writing_applied(cohort, node)
@@ -273,6 +279,16 @@ class OpenedCohort:
         except BadInputError as error:
             # A structure that the result did not change may now overlap one that it did.
             raise BadInputError(joined(" ", [error.message, *self.why_unchanged(node)])) from error
+
+    def _opening_cohort(self, cohort: Cohort, names: Sequence[str], wanted: int) -> Steps:
+        """Read the worklists of all cases one after the other, and open some."""
+        number = self._scene
+        for case in cohort.cases:
+            self._case(cohort, case.name, None)
+            yield None
+        if self._scene == number:
+            self._folder = Path(cohort.folder)
+        yield from self._opening(cohort, names, wanted)
 
     def _opening(self, cohort: Cohort, names: Sequence[str], wanted: int, is_one: bool = False) -> Steps:
         """Open cases in turn until so many are open as wanted; `is_one`: raise the error of one that cannot be."""
@@ -355,7 +371,8 @@ class OpenedCohort:
             except SparseAnnotateError as error:
                 return CohortCase(name, node, 0, 0, error.message)
             return CohortCase(name, node, len(ledger.decided), len(ledger.todo))
-        path = cohort.annotation_files(name)[0]
+        place = str(cohort.state_folder), name
+        path = self._ledgers.get(place) or self._ledgers.setdefault(place, cohort.annotation_files(name)[0])
         try:
             status = path.stat()
         except OSError:

@@ -160,6 +160,10 @@ class PanelLogic:
         """The cases of an opened cohort folder that are not in the scene; none for a folder that was not opened."""
         return self._opened.unopened()
 
+    def held_elsewhere(self) -> dict[str, str]:
+        """The cases with slices to do that others have open, each with who draws there, in words."""
+        return self._opened.held_elsewhere()
+
     def unopened_slices(self, cases: Sequence[CohortCase]) -> list[scene.WorklistItem]:
         """The slices to do of cases that have not been opened."""
         return [item for case in cases for item in scene.unopened_items(case.name, case.slices)]
@@ -523,6 +527,10 @@ class PanelLogic:
     def has_metrics(self, run_name: str) -> bool:
         """True if a run has completed a step, so that `showCurves` has something to show."""
         return self._modelling.has_metrics(run_name)
+
+    def image_difference(self, volume_node, run_name: str) -> str:
+        """How a volume differs from those that a run has learned from, as a sentence; '' when it is like them."""
+        return self._modelling.image_difference(volume_node, run_name)
 
     def latest_result(self, volume_node, of_run: bool | None = None):
         """The latest result of a volume in the scene, or the latest fill, or of a model; None if there is none."""

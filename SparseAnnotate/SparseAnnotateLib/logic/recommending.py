@@ -9,7 +9,8 @@ from typing import Any
 
 from .. import scene
 from ..client import Steps
-from ..core import BadInputError, Ledger, LedgerEntry, Plane, Progress, SliceState
+from ..core import BadInputError, Ledger, LedgerEntry, Plane, Progress, SliceState, SparseAnnotateError
+from ..core.failed_cases import NOT_RECOMMENDED, not_counted, report_failed
 from ..core.messages import _
 from ..core.pieces import Piece
 from ..core.slow_imports import importing
@@ -36,20 +37,27 @@ class Recommending:
     def recommend(self, volume_nodes: Sequence, settings: SelectionSettings, waiting: Waiting):
         """Add recommended slices to the ledgers; returns the slices to do: see `ConsoleLogic.recommendSlices`.
 
-        Strategies that need neither features nor models run in this process, all others in the worker.
+        Strategies that need neither features nor models run in this process, all others in the worker. Raises
+        PartlyDoneError when some cases are no longer the images that were drawn on; the others have their slices then.
         """
 
         frames = {node: scene.frame_of(node) for node in volume_nodes}
+        failed: dict[str, SparseAnnotateError] = {}
 
         def enter(recommended):
             _require_same_frames(frames)
             items = yield from scene.storing_recommended(volume_nodes, recommended)
             yield Piece.NEXT_IS_LONG  # where there are hundreds of volumes, to show them
-            return [item for item in items if item.state is SliceState.TODO]
+            found = [item for item in items if item.state is SliceState.TODO]
+            if failed:
+                planes, total = settings.planes, settings.budget.total
+                more = not_counted(self._session.cohort(), failed, planes, total) if self._session.has_cohort else ""
+                report_failed(failed, len(volume_nodes) - len(failed), NOT_RECOMMENDED, shown=found, more=more)
+            return found
 
         check_seed(settings.seed)
         if not STRATEGIES.named(settings.strategy).needs:
-            return self._session.do(None, _choosing(volume_nodes, settings), enter, waiting, "recommend")
+            return self._session.do(None, _choosing(volume_nodes, settings, failed), enter, waiting, "recommend")
         prepare = self._export.request(volume_nodes, **vars(settings))
         return self._session.do("recommend", prepare, lambda rows: enter(_by_case(rows)), waiting)
 
@@ -81,18 +89,26 @@ class Recommending:
         return self._session.do("picture", prepare(), lambda answer: answer, waiting)
 
 
-def _choosing(volume_nodes: Sequence, settings: SelectionSettings) -> Steps:
-    """Choose slices in this process; returns the recommended ones by case."""
+def _choosing(volume_nodes: Sequence, settings: SelectionSettings, failed: dict[str, SparseAnnotateError]) -> Steps:
+    """Choose slices in this process; returns the recommended ones by case.
+
+    `failed`: the errors of cases that are left out are entered here. Raises BadInputError when that are all.
+    """
     volumes = []
     # Takes about a second, once in a session.
     yield from importing("SimpleITK", "scipy.ndimage")
-    # The slices that have been drawn say which others are worth drawing.
-    scene.require_images_drawn_on(node for node in volume_nodes if node.GetScene() is not None)
     for number, node in enumerate(volume_nodes):
         if node.GetScene() is None:
             continue
+        # The slices that have been drawn say which others are worth drawing.
+        error = scene.image_not_drawn_on(node)
+        if error is not None:
+            failed[scene.case_of(node)] = error
+            continue
         volumes.append((yield from _reading_volume(node, settings.whole)))
         yield Progress(number / len(volume_nodes), _("reading '{volume}'").format(volume=node.GetName()))
+    if failed and not volumes:
+        scene.require_images_drawn_on(node for node in volume_nodes if node.GetScene() is not None)
     timed = _ledgers_of_scene()
     return recommend_slices(volumes, settings.planes, settings.budget, settings.strategy, settings.seed, timed=timed)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,9 @@ from ..core import Provenance
 from ..core.errors import BadInputError
 from ..core.images import write_image
 from ..core.messages import _
+from ..core.pieces import Piece
+from ..core.slab_writing import written_in_slabs
+from ..core.slow_imports import importing
 from ..core.structure_values import names_as_facts
 from .session import Session, Waiting
 
@@ -43,20 +47,37 @@ class SourcesOfVoxels:
 
         return self._session.do(None, self.computing(volume_node), finish, waiting, "provenance")
 
-    def write(self, volume_node, path: Path) -> Path:
+    def write(self, volume_node, path: Path, waiting: Waiting):
         """See `ConsoleLogic.writeSegmentation`."""
-        segmentation, geometry = scene.annotated_segmentation(volume_node), scene.geometry_of(volume_node)
-        if segmentation is None:
+        if scene.annotated_segmentation(volume_node) is None:
             raise BadInputError(
                 _("'{volume}' has no segmentation to write. Recommend slices and draw them first.").format(
                     volume=volume_node.GetName()
                 )
             )
-        values = scene.label_values(segmentation)
-        labels = scene.labels_of(segmentation, volume_node, values)
-        write_image(path, labels, geometry, facts=names_as_facts({value: name for name, value in values.items()}))
-        beside = provenance_path(path)
-        self.of(volume_node, Waiting()).write(beside, geometry)
+        return self._session.do(None, self._writing(volume_node, path), lambda beside: beside, waiting, "write")
+
+    def _writing(self, volume_node, path: Path) -> Steps:
+        yield from importing("SimpleITK")
+        segmentation, geometry = scene.annotated_segmentation(volume_node), scene.geometry_of(volume_node)
+        values, beside = scene.label_values(segmentation), provenance_path(path)
+        labels = yield from scene.collecting_labels(segmentation, volume_node, values)
+        provenance = yield from self.computing(volume_node)
+        if labels is None:
+            raise BadInputError(
+                _("The segmentation of '{volume}' was changed while it was written. Write it again.").format(
+                    volume=volume_node.GetName()
+                )
+            )
+        facts = names_as_facts({value: name for name, value in values.items()})
+        if path.suffix == ".nrrd":
+            yield from _without_share(written_in_slabs(path, labels, geometry, compress=True, facts=facts))
+        else:
+            yield Piece.NEXT_IS_LONG
+            write_image(path, labels, geometry, facts=facts)
+        yield from _without_share(
+            written_in_slabs(beside, provenance.sources, geometry, compress=True, facts=provenance.facts)
+        )
         return beside
 
     def is_current(self, volume_node) -> bool:
@@ -77,6 +98,10 @@ class SourcesOfVoxels:
         # As it is now: it may have been changed, and read once more.
         self._last = (f"{volume_node.GetID()}|{scene.provenance_stamp(volume_node)}", found)
         return found
+
+
+def _without_share(steps: Iterator[float]) -> Iterator[None]:
+    return (None for _share in steps)
 
 
 def provenance_path(path: Path) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -9,6 +10,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from ..core import Cohort, SparseAnnotateError
+from .learned_images import ImageFacts, LearnedImages, difference_sentence
 from .run_folder import RunFolder
 
 
@@ -48,6 +50,27 @@ def run_summaries(cohort: Cohort) -> list[RunSummary]:
         if path.is_file():
             found.append(_summary(folder.path, path, path.stat().st_mtime))
     return found
+
+
+def difference_from_learned(cohort: Cohort, run: str, facts: Callable[[str], ImageFacts | None]) -> str:
+    """How an image differs from those that a finished run has learned from, as a sentence; '' when it is like them.
+
+    Args:
+        facts: gives what the image of a channel is like, '' for images without names; None when there is no image.
+
+    Raises BadInputError or RunError when the run cannot be read.
+    """
+    path = RunFolder(cohort.run_folder(run)).card_path
+    learned, channel = _learned(path, path.stat().st_mtime_ns) if path.is_file() else (None, "")
+    image = facts(channel) if learned is not None else None
+    return difference_sentence(learned, image) if image is not None else ""
+
+
+@lru_cache(maxsize=64)
+def _learned(path: Path, _changed: int) -> tuple[LearnedImages | None, str]:
+    """What a run has learned from, and the first of its channels; cached as `_summary` is."""
+    card = RunFolder(path.parent).card()
+    return card.images, next(iter(card.channels), "")
 
 
 @lru_cache(maxsize=512)

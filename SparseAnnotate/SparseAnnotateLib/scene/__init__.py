@@ -24,6 +24,7 @@ from .channel_references import channel_names, further_channels, missing_channel
 from .channel_volumes import (
     case_of_channel,
     cases_of_channels,
+    channel_image_of,
     channel_images_of,
     channels_on_grid,
     channels_stamp,
@@ -69,6 +70,7 @@ from .node_stamps import voxel_stamp
 from .opened_case import (
     OpenedCase,
     frame_problem,
+    image_not_drawn_on,
     note_added_channels,
     opened_case,
     opened_volumes,
@@ -78,6 +80,7 @@ from .opened_case import (
     unnamed_values,
 )
 from .opening import OpenedNodes, opening_case, with_unnamed
+from .partly_applied import axes_of, entering_before, leaving_room
 from .provenance import (
     computing_provenance,
     hide_provenance,
@@ -141,7 +144,7 @@ from .starting import Start, record_start, require_undecided, start_masks, whole
 from .suggestion_preview import hide_suggestion, show_suggestion
 from .training_curves import show_curves
 from .undecided_store import undecided_mark
-from .unmarked_drawings import UnmarkedDrawing, finding_unmarked, unmarked_drawings
+from .unmarked_drawings import Unmarked, UnmarkedDrawing, finding_unmarked, painted_sentence
 from .volume_nodes import geometry_of, image_of, volumes_of_scene, world_geometry_of
 from .voxel_grids import grid_of, is_other_order
 from .worklist import (
@@ -165,12 +168,14 @@ __all__ = [
     "ResultOrigin",
     "Start",
     "StoredFigures",
+    "Unmarked",
     "UnmarkedDrawing",
     "WorklistItem",
     "add_segments_like",
     "annotated_segmentation",
     "annotation_of",
     "apply_labels",
+    "axes_of",
     "batched_iou",
     "brush_for_correcting",
     "brush_place",
@@ -178,6 +183,7 @@ __all__ = [
     "case_of_channel",
     "cases_of_channels",
     "changed_part",
+    "channel_image_of",
     "channel_images_of",
     "channel_names",
     "channels_on_grid",
@@ -199,6 +205,7 @@ __all__ = [
     "drawing_mark",
     "drawn_since",
     "editor_for",
+    "entering_before",
     "exporting_applied",
     "exporting_case",
     "exporting_fill",
@@ -219,6 +226,7 @@ __all__ = [
     "hide_orphaned_overlays",
     "hide_provenance",
     "hide_suggestion",
+    "image_not_drawn_on",
     "image_of",
     "image_on_grid",
     "image_stamp",
@@ -234,6 +242,7 @@ __all__ = [
     "knowledge_mark",
     "label_values",
     "labels_of",
+    "leaving_room",
     "ledger_of",
     "made_by",
     "making_image",
@@ -259,6 +268,7 @@ __all__ = [
     "origin_now",
     "overlay_in_views",
     "packing_applied",
+    "painted_sentence",
     "place_markers",
     "position_in_scene",
     "provenance_stamp",
@@ -312,7 +322,6 @@ __all__ = [
     "storing_recommended",
     "structure_names",
     "undecided_mark",
-    "unmarked_drawings",
     "unnamed_values",
     "unopened_items",
     "use_segmentation",

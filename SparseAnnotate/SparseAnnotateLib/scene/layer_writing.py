@@ -21,7 +21,7 @@ from .node_stamps import voxel_stamp
 from .segment_regions import whole_region
 from .segment_representations import has_only_labelmaps, other_representation
 from .segmentation_layers import LabelOf, NamedLayer, named_layers, segment_ids
-from .segmentation_nodes import aligned_voxels, common_part, required_alignment
+from .segmentation_nodes import aligned_voxels, common_part, on_slices, required_alignment
 from .volume_nodes import geometry_of
 
 _AS_THE_VOLUME = ((0, 1, 2), (False, False, False))  # axes and flips of a layer that lies as the volume's array does
@@ -102,7 +102,11 @@ def _note_begun(segmentation_node, labels: set[int | None], values: Mapping[str,
 
 
 def making_voxels(
-    segmentation_node, volume_node, labels: np.ndarray, values: Mapping[str, int]
+    segmentation_node,
+    volume_node,
+    labels: np.ndarray,
+    values: Mapping[str, int],
+    without: Mapping[int, Sequence[int]] | None = None,
 ) -> Generator[None, None, list[NewVoxels] | None]:
     """In pieces: what the layers of the named segments have to hold to show labels in all of the volume.
 
@@ -111,6 +115,7 @@ def making_voxels(
 
     Args:
         labels: (K, J, I) on the volume's grid. values: label value of each segment name.
+        without: slices that stay as they are, array axis to indices.
     """
     before, found = voxel_stamp(segmentation_node), []
     layers = named_layers(segmentation_node, values) if has_only_labelmaps(segmentation_node) else []
@@ -120,7 +125,9 @@ def making_voxels(
         alignment = required_alignment(layer.image, segmentation_node, volume_node)
         if (alignment.axes, alignment.flips) != _AS_THE_VOLUME:
             continue
-        new = yield from _making_voxels(segmentation_node, volume_node, labels, layer, alignment.starts, before)
+        new = yield from _making_voxels(
+            segmentation_node, volume_node, labels, layer, alignment.starts, before, without or {}
+        )
         if voxel_stamp(segmentation_node) != before:
             return None
         if new is not None:
@@ -129,7 +136,13 @@ def making_voxels(
 
 
 def _making_voxels(
-    segmentation_node, volume_node, labels: np.ndarray, layer: NamedLayer, starts: tuple[int, int, int], before: tuple
+    segmentation_node,
+    volume_node,
+    labels: np.ndarray,
+    layer: NamedLayer,
+    starts: tuple[int, int, int],
+    before: tuple,
+    without: Mapping[int, Sequence[int]],
 ) -> Generator[None, None, NewVoxels | None]:
     """What one layer has to hold, see `making_voxels`; None when that is not possible, or something was changed."""
     array, _starts = aligned_voxels(layer.image, segmentation_node, volume_node)
@@ -161,10 +174,11 @@ def _making_voxels(
         del array
         in_volume = common_part(labels, (0, 0, 0), region)
         if in_volume is not None:
-            new = _with_values(piece[in_volume[1]], layer.label_of, value_of[labels[in_volume[0]]])
+            wanted, is_kept = value_of[labels[in_volume[0]]], on_slices(without, in_volume[0])
+            new = _with_values(piece[in_volume[1]], layer.label_of, np.where(is_kept, wanted.dtype.type(0), wanted))
             if new is None:
                 return None
-            piece[in_volume[1]] = new
+            np.copyto(piece[in_volume[1]], new, where=~is_kept)
         yield
     first = [extent[2 * (2 - axis)] + box[axis].start - own[axis].start for axis in range(3)]
     bounds = [bound for axis in (2, 1, 0) for bound in (first[axis], first[axis] + size[axis] - 1)]
@@ -215,10 +229,7 @@ def comparing_labels(
             if there is not None and labels is not None and labels[there[0]].any():
                 wanted[there[1]] = label_of[labels[there[0]]]
             is_other = now != wanted
-            for axis, indices in (without or {}).items():
-                first, stop = region[axis].start, region[axis].stop
-                inside = [index - first for index in indices if first <= index < stop]
-                np.moveaxis(is_other, axis, 0)[inside] = False
+            is_other[on_slices(without or {}, region)] = False
             if is_other.any():
                 found = {*values_in(now[is_other]), *values_in(wanted[is_other])}
                 differing |= {name for name in names if values[name] in found}

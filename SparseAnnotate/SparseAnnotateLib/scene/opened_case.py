@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import slicer
 
-from ..core import BadInputError, Cohort, Ledger, VolumeGeometry
+from ..core import BadInputError, Cohort, Ledger, SparseAnnotateError, VolumeGeometry
 from ..core.case_state import CaseState
 from ..core.messages import _
 from ..core.strict_json import parse_json, to_text
@@ -37,6 +37,8 @@ class OpenedCase:
         image: a checksum of its voxels. file: the fingerprint of its image file.
         agreed: the state of the files of the folder when they were last read or written here.
         structures: segment ID of each structure that the case had when it was opened, and its label value.
+        voxels: the fingerprint of the voxels in its image file, by which one that was saved again is known; '' when it
+            is not known.
     """
 
     folder: str
@@ -45,6 +47,7 @@ class OpenedCase:
     file: str
     agreed: CaseState
     structures: dict[str, int]
+    voxels: str = ""
 
 
 def opened_case(volume_node) -> OpenedCase | None:
@@ -132,15 +135,19 @@ def note_added_channels(volume_node, cohort: Cohort, before: Sequence[str]) -> N
     opened = opened_case(volume_node)
     if opened is not None:
         file = cohort.image_fingerprint(opened.case)
-        if _fingerprint_of(opened, cohort, before) == opened.file:
-            now = replace(opened, image=channels_checksum(volume_node), file=file)
-            _store(volume_node, now)
+        if _has_file(opened, cohort, before):
+            voxels = cohort.voxel_fingerprint(opened.case, read=False)
+            _store(volume_node, replace(opened, image=channels_checksum(volume_node), file=file, voxels=voxels))
 
 
-def _fingerprint_of(opened: OpenedCase, cohort: Cohort, further: Sequence[str]) -> str:
-    """The fingerprint of the first channel of a case and some further ones."""
-    first = list(cohort.channel_paths(opened.case))[:1]
-    return cohort.image_fingerprint(opened.case, [*first, *further])
+def _has_file(opened: OpenedCase, cohort: Cohort, further: Sequence[str] | None = None) -> bool:
+    """Whether the image files of a case are those that were opened, or were only saved again.
+
+    `further`: of the first channel and these only.
+    """
+    channels = None if further is None else [*list(cohort.channel_paths(opened.case))[:1], *further]
+    # Whether the volume has the grid of its file is seen by itself.
+    return cohort.is_image_of(opened.case, opened.file, opened.voxels, None, channels)
 
 
 def require_folder_of(volume_node, folder: str | os.PathLike[str]) -> None:
@@ -181,10 +188,11 @@ def require_same_image(volume_node, opened: OpenedCase, cohort: Cohort) -> None:
     numbers as in the folder: when a scene is opened, Slicer turns left-handed images round.
     """
     facts = {"volume": volume_node.GetName(), "case": opened.case, "folder": opened.folder}
-    if cohort.image_fingerprint(opened.case) != opened.file:
+    file = cohort.image_fingerprint(opened.case)
+    if not _has_file(opened, cohort):
         further = further_channels(volume_node)
         added = [channel for channel in list(cohort.channel_paths(opened.case))[1:] if channel not in further]
-        if added and _fingerprint_of(opened, cohort, list(further)) == opened.file:
+        if added and _has_file(opened, cohort, list(further)):
             text = _(
                 "The case '{case}' in '{folder}' has got a new channel since it was opened here ({channels}), so "
                 "nothing drawn on '{volume}' was written there. What was marked before is there. Remove the volume "
@@ -204,6 +212,8 @@ def require_same_image(volume_node, opened: OpenedCase, cohort: Cohort) -> None:
                 "then a case of its own."
             ).format(**facts)
         )
+    if file != opened.file:
+        _store(volume_node, replace(opened, file=file))  # so that its voxels are not compared again
     if not _is_stored_as(volume_node, cohort.geometry(opened.case)):
         raise BadInputError(
             _(
@@ -224,6 +234,15 @@ def require_images_drawn_on(volume_nodes: Iterable) -> None:
             cases.setdefault(opened.folder, []).append(opened.case)
     for folder, names in cases.items():
         Cohort.open(folder).require_images_drawn_on(names)
+
+
+def image_not_drawn_on(volume_node) -> SparseAnnotateError | None:
+    """The error of `require_images_drawn_on` for one volume; None when it has none."""
+    try:
+        require_images_drawn_on([volume_node])
+    except SparseAnnotateError as error:
+        return error
+    return None
 
 
 def require_all_structures(

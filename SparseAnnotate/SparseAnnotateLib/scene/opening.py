@@ -104,6 +104,10 @@ def _opening(cohort: Cohort, case: str, nodes: OpenedNodes) -> Iterator[None]:
     for channel in cohort.channels[1:]:
         if channel in cohort.channel_paths(case):
             yield from _noting(nodes, partial(_open_channel, nodes, cohort, case, channel, geometry))
+            if channel in nodes.channels:
+                shown = slicer.util.arrayFromVolume(nodes.channels[channel])
+                for _step in cohort.keeping_voxels(case, shown, marks[channel], channel):
+                    yield
         else:
             nodes.notes.append(
                 _("The case '{case}' has no image of the channel '{channel}'.").format(case=case, channel=channel)
@@ -149,6 +153,7 @@ def _opening(cohort: Cohort, case: str, nodes: OpenedNodes) -> Iterator[None]:
         file,
         state,
         identifiers,
+        cohort.voxel_fingerprint(case, read=False),
     )
     note_opened(nodes.volume, nodes.drawing, opened)
 

@@ -85,10 +85,12 @@ def _computing_once(volume_node) -> Generator[None, None, Provenance | None]:
             record = record_of.get(segment_id)
             if record is None and (source := _source_of(segmentation, segment_id)):
                 provenance.enter(source, mask, box, known)
-            elif record is not None and (source := record.sources.get(segment_id, "")):
-                from_result = record.mask(segment_id, box) & mask
-                provenance.enter(source, from_result, box, known)
-                mask = mask & ~from_result
+            elif record is not None:
+                for source, applied_there in record.masks_by_source(segment_id, box):
+                    from_result = applied_there & mask
+                    if source:
+                        provenance.enter(source, from_result, box, known)
+                        mask = mask & ~from_result
             provenance.enter(PAINTED_NAME, mask, box, known)
         yield
         if provenance_stamp(volume_node) != stamp:

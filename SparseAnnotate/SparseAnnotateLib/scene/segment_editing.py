@@ -12,11 +12,12 @@ from ..core import BadInputError, Plane
 from ..core.pieces import result_of
 from ..core.voxel_boxes import Box, along_axes, bounding_box
 from ..core.voxel_values import label_counts
+from .changed_segments import ShownSegment
 from .layer_writing import NewVoxels, making_voxels, put_in_layers
 from .ledger_store import layers_may_be_replaced
 from .segment_regions import slice_region, whole_region
 from .segmentation_layers import layers_of, segment_ids
-from .segmentation_nodes import aligned_voxels, geometry_problem, masks_of
+from .segmentation_nodes import aligned_voxels, geometry_problem, masks_of, on_slices
 from .volume_nodes import geometry_of
 from .voxel_grids import volume_layer
 
@@ -25,7 +26,12 @@ BALL_ATTRIBUTE = "BrushSphere"  # a setting of the effects Paint and Erase
 
 
 def apply_labels(
-    segmentation_node, labels: np.ndarray, values: dict[str, int], volume_node, made: Sequence[NewVoxels] | None = None
+    segmentation_node,
+    labels: np.ndarray,
+    values: dict[str, int],
+    volume_node,
+    made: Sequence[NewVoxels] | None = None,
+    without: Mapping[int, Sequence[int]] | None = None,
 ) -> None:
     """Replace the named segments by the labels within the volume; voxels outside it are kept.
 
@@ -33,10 +39,11 @@ def apply_labels(
         labels: (K, J, I) on the volume's grid; the caller has put the drawn slices into it.
         values: label value of each segment name to replace; all other segments stay bit-identical.
         made: what `making_voxels` has made of the same arguments for the segmentation as it is now, if at hand.
+        without: slices that stay as they are, array axis to indices.
     """
     segmentation = segmentation_node.GetSegmentation()
     if made is None:
-        made = result_of(making_voxels(segmentation_node, volume_node, labels, values)) or ()
+        made = result_of(making_voxels(segmentation_node, volume_node, labels, values, without)) or ()
     done = {name for voxels in made for name in voxels.names}
     with layers_may_be_replaced(segmentation_node, volume_node):
         for voxels in made:
@@ -47,7 +54,12 @@ def apply_labels(
                 continue
             # A layer shared with other segments must not be written to: they would lose what overlaps.
             segmentation.SeparateSegmentLabelmap(segment_id)
-            mask, start = _with_outside(labels == values[name], segmentation_node, segment_id, volume_node)
+            wanted = labels == values[name]
+            if without:
+                whole = whole_region(labels.shape)
+                now = ShownSegment(segmentation_node, volume_node, name, segment_id, {}).mask(whole)
+                wanted = np.where(on_slices(without, whole), now, wanted)
+            mask, start = _with_outside(wanted, segmentation_node, segment_id, volume_node)
             region = bounding_box(mask) or (slice(0, 1),) * 3
             # Only the part that holds the segment: a whole volume for each would take seconds.
             moved = tuple(slice(part.start + s, part.stop + s) for part, s in zip(region, start, strict=True))
@@ -57,14 +69,22 @@ def apply_labels(
             )
 
 
-def differing_segments(segmentation_node, labels: np.ndarray, values: Mapping[str, int], volume_node) -> list[str]:
+def differing_segments(
+    segmentation_node,
+    labels: np.ndarray,
+    values: Mapping[str, int],
+    volume_node,
+    without: Mapping[int, Sequence[int]] | None = None,
+) -> list[str]:
     """Those of the named segments that `apply_labels` with the same arguments would change."""
-    size = label_counts(labels)
-    whole = whole_region(labels.shape)
+    size, whole = label_counts(labels), whole_region(labels.shape)
+    is_kept = on_slices(without, whole) if without else None
+    if is_kept is not None:
+        size = label_counts(np.where(is_kept, labels.dtype.type(0), labels))
     same = {name for name, value in values.items() if value not in size}
     for name, box, mask in masks_of(segmentation_node, volume_node, whole):
         if name in values:
-            inside = labels[box][mask] == values[name]
+            inside = labels[box][mask if is_kept is None else mask & ~is_kept[box]] == values[name]
             is_same = inside.all() and len(inside) == size.get(values[name], 0)
             same = same | {name} if is_same else same - {name}
     return [name for name in values if name not in same]

@@ -200,7 +200,7 @@ def labels_of(
             continue
         box, mask = masks[name]
         if counting and name in counting:
-            mask = mask & _on_slices(counting[name], box)
+            mask = mask & on_slices(counting[name], box)
         target = labels[box]
         if not winners:
             clash = (target > 0) & mask
@@ -280,7 +280,7 @@ def common_part(array: np.ndarray, starts: Sequence[int], region: Box) -> tuple[
     return inner, box
 
 
-def _on_slices(slices: Mapping[int, Sequence[int]], box: Box) -> np.ndarray:
+def on_slices(slices: Mapping[int, Sequence[int]], box: Box) -> np.ndarray:
     """bool, of the shape of a box of the volume: where one of some slices, array axis to indices, passes."""
     where = np.zeros([side.stop - side.start for side in box], dtype=bool)
     for axis, indices in slices.items():

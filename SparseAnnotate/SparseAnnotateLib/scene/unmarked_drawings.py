@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
-from dataclasses import dataclass
+from collections.abc import Generator, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from ..core import Plane, SparseAnnotation
-from ..core.messages import _, listed
-from ..core.planes import slice_layer
-from ..core.voxel_boxes import Box, enclosing_box
-from .last_applied import Part, applied_masks, reading_applied
+from ..core.messages import _, joined, listed
+from .changed_segments import Change, ShownSegment
+from .last_applied import AppliedLabels, reading_applied
 from .layer_writing import comparing_labels
-from .segment_regions import whole_region
-from .segmentation_nodes import masks_of
+from .node_stamps import voxel_stamp
 
 _FEW_SLICES = 2
 _FINISHED_SHARE = 0.5
 _MAX_NAMED = 6
+_MAX_SEARCHED = 1_000_000  # voxels; with more, slices of several planes are not looked for, which would take seconds
+
+Slice = tuple[Plane, int]
 
 
 @dataclass(frozen=True)
@@ -26,133 +27,177 @@ class UnmarkedDrawing:
     """What the user or another tool has drawn of a structure on slices that are not marked.
 
     Attributes:
-        structure: its name. plane: of the slices. indices: of the slices, sorted.
+        structure: its name. slices: that hold all of it, sorted.
         is_finished: it is drawn on most of the slices that it spans, like a finished structure from another tool.
     """
 
     structure: str
-    plane: Plane
-    indices: tuple[int, ...]
+    slices: tuple[Slice, ...]
     is_finished: bool
 
     @property
     def sentence(self) -> str:
-        """Why the structure was not changed, and what to do."""
-        if self.is_finished:
-            text = _(
-                "'{structure}' was not changed because it seems to be finished: it is drawn on the {plane} slices "
-                "{indices}, which are not marked as drawn. To replace it, call applyFill in the Python console and "
-                "name it in 'structures'."
-            )
-        elif len(self.indices) == 1:
-            text = _(
-                "'{structure}' has been changed on {plane} slice {indices}, which is not marked as drawn. Applying the "
-                "result would overwrite this change: mark the slice as drawn, or erase the change, and try again."
-            )
-        else:
-            text = _(
-                "'{structure}' has been changed on {plane} slices {indices}, which are not marked as drawn. Applying "
-                "the result would overwrite these changes: mark the slices as drawn, or erase the changes, and try "
-                "again."
-            )
-        indices = listed([str(index) for index in self.indices], _MAX_NAMED)
-        return text.format(structure=self.structure, plane=self.plane.value, indices=indices)
+        """Why a finished structure was not changed, and what to do."""
+        return _(
+            "'{structure}' was not changed because it seems to be finished: it is drawn on {slices}, which are not "
+            "marked as drawn. To replace it, call applyFill in the Python console and name it in 'structures'."
+        ).format(structure=self.structure, slices=_slices_text(self.slices))
 
 
-def unmarked_drawings(
+@dataclass(frozen=True, eq=False)
+class Unmarked:
+    """All that was drawn outside the marked slices.
+
+    Attributes:
+        drawings: structure name to what was drawn of it; those without any are left out.
+        before: structure name to the labels that were applied before that was drawn; None for a structure that was on
+            its marked slices only.
+    """
+
+    drawings: dict[str, UnmarkedDrawing] = field(default_factory=dict)
+    before: dict[str, AppliedLabels | None] = field(default_factory=dict)
+
+    def painted_slices(self) -> dict[Slice, list[str]]:
+        """The slices that were painted and not marked, sorted, each with the structures that were painted there."""
+        found: dict[Slice, list[str]] = {}
+        for drawing in self.drawings.values():
+            for one in drawing.slices if not drawing.is_finished else ():
+                found.setdefault(one, []).append(drawing.structure)
+        return dict(sorted(found.items(), key=lambda item: _order(item[0])))
+
+
+def painted_sentence(slices: Mapping[Slice, Sequence[str]]) -> str:
+    """Which slices were not changed because something was painted there, and what to do; see `painted_slices`."""
+    together: dict[tuple[str, ...], list[Slice]] = {}
+    for one, names in slices.items():
+        together.setdefault(tuple(names), []).append(one)
+    parts = [
+        _("{slices} ({structures})").format(
+            slices=_slices_text(some), structures=listed([f"'{name}'" for name in names], _MAX_NAMED)
+        )
+        for names, some in together.items()
+    ]
+    return _(
+        "Slices that are painted but not marked as drawn were not changed: {slices}. Mark them as drawn, or erase what "
+        "was painted there, and apply the result again."
+    ).format(slices=joined("; ", parts))
+
+
+def finding_unmarked(
     segmentation_node, volume_node, annotation: SparseAnnotation, names: Sequence[str]
-) -> dict[str, UnmarkedDrawing]:
-    """Structure name to what was drawn of it outside the slices that decide it; those without any are left out.
+) -> Generator[None, None, Unmarked | None]:
+    """In pieces: what was drawn outside the slices that decide a structure; None when a voxel was changed meanwhile.
 
     Labels that the module applied itself, and that are unchanged since, do not count.
 
     Args:
         annotation: of the segmentation, on the volume's grid. names: structures to check.
     """
-    geometry = annotation.geometry
-    applied = applied_masks(segmentation_node, volume_node)
+    stamp = voxel_stamp(segmentation_node)
+    records = yield from reading_applied(segmentation_node, volume_node)
+    if voxel_stamp(segmentation_node) != stamp:
+        return None
     segmentation = segmentation_node.GetSegmentation()
-    masks = masks_of(segmentation_node, volume_node, whole_region(geometry.shape))
-    now = {name: (box, mask) for name, box, mask in masks if name in names}
-    found = {}
+    identifiers = {name: segmentation.GetSegmentIdBySegmentName(name) for name in names}
     value_of = {name: value for value, name in annotation.names.items()}
-    for name in names:
-        decided = annotation.deciding(value_of.get(name, 0))
-        segment_id = segmentation.GetSegmentIdBySegmentName(name)
-        known = [masks[segment_id] for masks in applied if segment_id in masks]
-        # Nothing outside the drawn slices is a known state, too; undo may have restored any of them.
-        differences = [_undecided_difference(decided, now.get(name), state) for state in [*known, None]]
-        states = [state for state in differences if state is not None]
-        if len(states) < len(differences):
-            continue
-        box, changed = min(states, key=lambda state: np.count_nonzero(state[1]))
-        by_plane = {plane: _slices_of(changed, box, plane.array_axis(geometry)) for plane in Plane}
-        # A painted slice of any plane crosses many slices of the others.
-        plane = min(by_plane, key=lambda plane: (len(by_plane[plane]), -len(annotation.ledger.indices(plane))))
-        is_finished = not known and len(by_plane[plane]) > _FEW_SLICES and _is_finished(decided, now[name])
-        if is_finished:
-            plane = _main_plane(decided)
-        found[name] = UnmarkedDrawing(name, plane, by_plane[plane], is_finished)
+    decided = {name: annotation.deciding_by_axis(value_of.get(name, 0)) for name in names}
+    suspects, before = list(names), dict[str, AppliedLabels | None]()
+    for group in _grouped(decided):
+        for record in [*records, None]:
+            value_for = {segment_id: value for value, segment_id in record.segments.items()} if record else {}
+            values = {name: number for number, name in enumerate(group, start=1) if name in suspects}
+            if record is not None:
+                values = {name: value_for[identifiers[name]] for name in values if identifiers[name] in value_for}
+            if not values:
+                continue
+            labels, start = (record.labels, record.start) if record is not None else (None, (0, 0, 0))
+            compared = segmentation_node, volume_node, labels, values
+            differing = yield from comparing_labels(*compared, start=start, without=decided[group[0]])
+            if differing is not None:
+                same = [name for name in values if name not in differing]
+                before |= dict.fromkeys(same, record)
+                suspects = [name for name in suspects if name not in same]
+    if voxel_stamp(segmentation_node) != stamp:
+        return None
+    found = {}
+    for name in suspects:
+        # Nothing off the decided slices is a known state, too; undo may have restored any of them.
+        known = [record for record in records if identifiers[name] in record.segments.values()]
+        segment = ShownSegment(segmentation_node, volume_node, name, identifiers[name], decided[name])
+        before[name], change = yield from segment.finding_change([*known, None])
+        if change.size:
+            slices, is_finished = [], False
+            if not known:
+                slices = _finished_slices(annotation, segment, change)
+                is_finished = bool(slices)
+            if not is_finished:
+                slices = yield from _covering(annotation, segment, change, before[name])
+            found[name] = UnmarkedDrawing(name, tuple(sorted(slices, key=_order)), is_finished)
+        if voxel_stamp(segmentation_node) != stamp:
+            return None
+    return Unmarked(found, before)
+
+
+def _grouped(decided: Mapping[str, Mapping[int, list[int]]]) -> list[list[str]]:
+    """The names, in groups with the same decided slices."""
+    groups: dict[str, list[str]] = {}
+    for name, slices in decided.items():
+        groups.setdefault(str(slices), []).append(name)
+    return list(groups.values())
+
+
+def _planes(annotation: SparseAnnotation, segment: ShownSegment) -> dict[Plane, int]:
+    """The planes with their array axes, those with most decided slices first."""
+    axes = {plane: plane.array_axis(annotation.geometry) for plane in Plane}
+    return dict(sorted(axes.items(), key=lambda item: -len(segment.decided.get(item[1], ()))))
+
+
+def _finished_slices(annotation: SparseAnnotation, segment: ShownSegment, change: Change) -> list[Slice]:
+    """The undecided slices of a structure that seems to be finished; none of one that does not.
+
+    It seems so when it is on more than half of the undecided slices between its first and its last one.
+    """
+    if min(len(layers) for layers in change.layers) <= _FEW_SLICES:
+        return []
+    plane, axis = next(iter(_planes(annotation, segment).items()))
+    known, shown = set(segment.decided.get(axis, ())), change.shown[axis]
+    between = set(range(shown[0], shown[-1] + 1)) - known
+    if len(set(shown) - known) <= _FINISHED_SHARE * len(between):
+        return []
+    return [(plane, index) for index in change.layers[axis]]
+
+
+def _covering(
+    annotation: SparseAnnotation, segment: ShownSegment, change: Change, before: AppliedLabels | None
+) -> Generator[None, None, list[Slice]]:
+    """In pieces: the fewest slices that hold all of a change, as far as they are found.
+
+    A painted slice of any plane crosses many slices of the others, so that the slices are those of one plane, unless
+    those with most of the changed voxels, of any plane, are fewer.
+    """
+    planes = _planes(annotation, segment)
+    # Of equal numbers, the plane in which most was drawn.
+    plane, axis = min(planes.items(), key=lambda item: len(change.layers[item[1]]))
+    in_one = [(plane, index) for index in change.layers[axis]]
+    if len(in_one) < _FEW_SLICES or change.size > _MAX_SEARCHED:
+        return in_one
+    left, found = (yield from segment.finding_voxels(change, before)), list[Slice]()
+    while len(left):
+        if len(found) + 1 >= len(in_one):
+            return in_one
+        counts = {plane: np.bincount(left[:, axis]) for plane, axis in planes.items()}
+        best = max(counts, key=lambda plane: int(counts[plane].max()))
+        found.append((best, int(counts[best].argmax())))
+        left = left[left[:, planes[best]] != found[-1][1]]
+        yield
     return found
 
 
-def finding_unmarked(
-    segmentation_node, volume_node, annotation: SparseAnnotation, names: Sequence[str]
-) -> Generator[None, None, dict[str, UnmarkedDrawing]]:
-    """`unmarked_drawings` in pieces, but for structures of which there is something to report."""
-    records = yield from reading_applied(segmentation_node, volume_node)
-    identify = segmentation_node.GetSegmentation().GetSegmentIdBySegmentName
-    suspects, decided = list(names), annotation.drawn_by_axis()
-    for record in [*records, None]:
-        if record is None:
-            values = {name: value for value, name in enumerate(suspects, start=1)}
-        else:
-            value_of = {segment_id: value for value, segment_id in record.segments.items()}
-            values = {name: value_of[identify(name)] for name in suspects if identify(name) in value_of}
-        if not values or annotation.has_unknown_structures:
-            continue  # then each structure has other decided slices
-        labels, start = (record.labels, record.start) if record is not None else (None, (0, 0, 0))
-        compared = segmentation_node, volume_node, labels, values
-        differing = yield from comparing_labels(*compared, start=start, without=decided)
-        if differing is not None:
-            suspects = [name for name in suspects if name not in values or name in differing]
-    return unmarked_drawings(segmentation_node, volume_node, annotation, suspects) if suspects else {}
+def _order(one: Slice) -> tuple[str, int]:
+    return one[0].value, one[1]
 
 
-def _slices_of(mask: np.ndarray, box: Box, axis: int) -> tuple[int, ...]:
-    """Indices, along an axis of the volume, of the slices on which the mask of a part of it has a voxel."""
-    layers = np.flatnonzero(mask.any(axis=tuple(a for a in range(3) if a != axis)))
-    return tuple(int(layer) + box[axis].start for layer in layers)
-
-
-def _undecided_difference(decided: SparseAnnotation, one: Part | None, other: Part | None) -> Part | None:
-    """Where two masks, each with its part of the volume, differ outside the decided slices; None when they do not.
-
-    `decided`: with the slices that decide the structure only.
-    """
-    parts = [part for part in (one, other) if part is not None and part[1].size]
-    box = enclosing_box(part[0] for part in parts)
-    if box is None:
-        return None
-    changed = np.zeros([side.stop - side.start for side in box], dtype=bool)
-    for place, mask in parts:
-        changed[tuple(slice(p.start - b.start, p.stop - b.start) for p, b in zip(place, box, strict=True))] ^= mask
-    for axis, indices in decided.drawn_by_axis().items():
-        for index in indices:
-            if box[axis].start <= index < box[axis].stop:
-                changed[slice_layer(axis, index - box[axis].start)] = False
-    return (box, changed) if changed.any() else None
-
-
-def _main_plane(decided: SparseAnnotation) -> Plane:
-    """The plane with most decided slices."""
-    return max(Plane, key=lambda plane: len(decided.ledger.indices(plane)))
-
-
-def _is_finished(decided: SparseAnnotation, part: Part) -> bool:
-    """True when a structure is on more than half of the undecided slices between its first and its last one."""
-    plane = _main_plane(decided)
-    indices = _slices_of(part[1], part[0], plane.array_axis(decided.geometry))
-    known = set(decided.ledger.indices(plane))
-    undecided = [index for index in range(indices[0], indices[-1] + 1) if index not in known]
-    return len(set(indices) - known) > _FINISHED_SHARE * len(undecided)
+def _slices_text(slices: Sequence[Slice]) -> str:
+    """Slices as text: 'axial 3, 4; sagittal 7'."""
+    planes = {plane: [str(index) for one, index in slices if one is plane] for plane in dict(slices)}
+    return joined("; ", [f"{plane.value} {listed(indices, _MAX_NAMED)}" for plane, indices in planes.items()])

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import unicodedata
 
 import numpy as np
@@ -296,3 +297,24 @@ def test_a_case_does_not_keep_a_reference_on_another_grid_than_its_new_image(tmp
     assert cohort.reference("p").shape == other.shape
     cohort.add_case("p", array, other)  # on the same grid, it stays
     assert cohort.reference_path("p").samefile(tmp_path / "s.nrrd")
+
+
+def test_a_cohort_file_is_read_again_only_when_it_has_changed(tmp_path, monkeypatch):
+    from SparseAnnotateLib.core import cohort_file
+
+    cohort = Cohort.create(tmp_path / "c", "c", {1: "a"})
+    path = tmp_path / "c" / "cohort.json"
+    read, count = cohort_file.read_json, []
+    monkeypatch.setattr(cohort_file, "read_json", lambda *given: count.append(given) or read(*given))
+    # One that was changed a moment ago may change again without being noticed.
+    Cohort.open(cohort.folder)
+    Cohort.open(cohort.folder)
+    assert len(count) == 2
+    os.utime(path, (1e9, 1e9))
+    Cohort.open(cohort.folder).labels[7] = "of this object only"
+    assert Cohort.open(cohort.folder).labels == {1: "a"}
+    assert len(count) == 3
+    path.write_text(path.read_text().replace('"a"', '"b"'))
+    os.utime(path, (1e9, 1e9))
+    assert Cohort.open(cohort.folder).labels == {1: "b"}
+    assert len(count) == 4

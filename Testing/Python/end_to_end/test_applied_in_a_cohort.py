@@ -160,7 +160,7 @@ def test_segments_that_overlap_are_said_and_the_drawn_slices_are_written(mrml, l
     assert (shown(logic, applied)[here(12)] > 0).any()
     paint(mrml, logic, applied, here(12))
     logic._opened.note_applied(applied)
-    reason = "'shell' has been changed on axial slice 12, which is not marked as drawn."
+    reason = "Slices that are painted but not marked as drawn were not changed."
     logic._applying._reports[scene.annotated_segmentation(applied).GetID()] = (reason,)
     with pytest.raises(BadInputError, match=f"only the drawn slices were written .* overlap.* {reason}"):
         logic.markEmpty(applied, "axial", 22)

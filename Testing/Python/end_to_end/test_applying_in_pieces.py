@@ -184,9 +184,9 @@ def test_what_is_painted_meanwhile_without_being_marked_is_not_overwritten(mrml,
     through(pieces, ends, count, paint)
     ((left_out, error),) = ends
     assert error is None
-    assert left_out == ["bud"]
+    assert left_out == []
     assert (labels_in(volume, segmentation)[2] == 2).sum() == 12
-    assert any("'bud'" in sentence and "not marked as drawn" in sentence for sentence in logic.applyReport(volume))
+    assert any("not changed: axial 2 ('bud')" in sentence for sentence in logic.applyReport(volume))
 
 
 def test_a_segmentation_that_never_comes_to_rest_is_left_alone_with_a_sentence(logic, filled, pieces):

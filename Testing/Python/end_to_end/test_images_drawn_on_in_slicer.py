@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import SimpleITK
 
 from small_volumes import ball, noisy_image
 from SparseAnnotateLib import scene
@@ -99,6 +100,16 @@ def test_recommending_is_refused_on_another_image(logic, cohort):
     assert cohort.image_change("a") is not None
 
 
+def test_slices_are_recommended_for_the_other_volumes_and_the_changed_one_is_named(logic, cohort):
+    cohort.add_case("b", noisy_image(ball(), 2), GEOMETRY)
+    cohort.save_annotation("b", SparseAnnotation.from_slices(ball(), GEOMETRY, Plane.AXIAL, (8, 12)))
+    replace_image(cohort)
+    volumes = logic.openCohort(cohort.folder, cases=["a", "b"])
+    with pytest.raises(BadInputError, match="1 case was left out. Slices were recommended for the other one. 'a'"):
+        logic.recommendSlices(volumes, slicesPerVolume=6)
+    assert [len(logic.ledger(volume).todo) for volume in volumes] == [0, 4]
+
+
 def test_what_is_drawn_anew_on_another_image_accepts_it(mrml, logic, cohort):
     replace_image(cohort)
     (volume,) = logic.openCohort(cohort.folder, cases=["a"])
@@ -188,3 +199,48 @@ def test_images_are_accepted_from_the_console(logic, cohort):
     assert logic.openingNotes() == ()
     with pytest.raises(SparseAnnotateError, match="has no case 'b'"):
         logic.acceptImages(["b"])
+
+
+@pytest.fixture(params=["one image", "two channels"])
+def opened(request, logic, tmp_path):
+    """A case that is open in the scene, of one image or two channels; its cohort and volume."""
+    channels = () if request.param == "one image" else ("T1", "T2")
+    cohort = Cohort.create(tmp_path / "open", "open", {1: "ball"}, channels=channels)
+    further = {}
+    if channels:
+        further["T2"] = tmp_path / "T2.nrrd"
+        write_image(further["T2"], noisy_image(ball(), 3), GEOMETRY)
+    write_image(tmp_path / "image.nrrd", noisy_image(ball()), GEOMETRY)
+    cohort.add_case("a", tmp_path / "image.nrrd", further=further)
+    cohort.save_annotation("a", SparseAnnotation.from_slices(ball(), GEOMETRY, Plane.AXIAL, (6, 10, 14)))
+    (volume,) = logic.openCohort(cohort.folder, cases=["a"])
+    return cohort, volume
+
+
+def test_an_image_that_is_saved_again_with_the_same_voxels_is_still_that_of_an_opened_case(logic, opened):
+    cohort, volume = opened
+    for channel, path in cohort.channel_paths("a").items():
+        before = path.read_bytes()
+        SimpleITK.WriteImage(SimpleITK.ReadImage(str(path)), str(path), useCompression=False)
+        assert path.read_bytes() != before
+        logic.markEmpty(volume, "axial", 20 if channel in ("", "T1") else 21)
+        assert cohort.ledger("a").is_decided(Plane.AXIAL, 20)
+    assert cohort.image_change("a") is None
+    assert scene.opened_case(volume).file == cohort.image_fingerprint("a")
+    # Another image is still refused.
+    path = list(cohort.channel_paths("a").values())[-1]
+    write_image(path, noisy_image(ball(), 8), GEOMETRY)
+    with pytest.raises(BadInputError, match="was replaced since it was opened here"):
+        logic.markEmpty(volume, "axial", 22)
+    assert not cohort.ledger("a").is_decided(Plane.AXIAL, 22)
+
+
+def test_an_image_that_is_saved_again_on_another_grid_is_another_one(logic, opened):
+    cohort, volume = opened
+    moved = VolumeGeometry.from_matrix(
+        GEOMETRY.shape, GEOMETRY.matrix + np.pad([[0.0], [0.0], [7.0]], ((0, 1), (3, 0)))
+    )
+    write_image(cohort.image_path("a"), cohort.image("a")[0], moved)
+    with pytest.raises(BadInputError, match="has got another grid|was replaced"):
+        logic.markEmpty(volume, "axial", 22)
+    assert not cohort.ledger("a").is_decided(Plane.AXIAL, 22)

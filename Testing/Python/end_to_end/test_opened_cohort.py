@@ -744,3 +744,29 @@ def test_a_cohort_of_a_newer_version_or_half_written_is_not_opened(logic, folder
     with pytest.raises(BadInputError, match="newer|cohort.json"):
         logic.openCohort(folder)
     assert not scene.opened_volumes()
+
+
+def test_the_worklists_of_a_cohort_are_read_one_in_a_turn_when_it_is_opened(logic, folder, monkeypatch):
+    read, ledger = [], Cohort.ledger
+    monkeypatch.setattr(Cohort, "ledger", lambda self, name: read.append(name) or ledger(self, name))
+    turns, at_once = [], []
+    logic.session.jobs._later = turns.append
+    from SparseAnnotateLib.client import jobs
+
+    ticks = iter(range(1 << 30))
+    # One piece a turn, however fast they are.
+    monkeypatch.setattr(jobs.time, "monotonic", lambda: next(ticks) / 2)
+    monkeypatch.setattr(jobs, "_PIECES_SECONDS", 0.75)
+    ends: list = []
+    logic.openCohort(folder, count=0, waitForCompletion=False, onDone=lambda *end: ends.append(end))
+    at_once.append(len(read))
+    while turns and not ends:
+        read.clear()
+        turns.pop(0)()
+        at_once.append(len(read))
+    assert ends[0][1] is None
+    assert max(at_once) == 1
+    assert sum(at_once) == len(Cohort.open(folder).cases)
+    read.clear()
+    assert [case.name for case in logic.panel.unopened_cases()] == [case.name for case in Cohort.open(folder).cases]
+    assert not read

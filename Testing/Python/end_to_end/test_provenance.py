@@ -8,6 +8,7 @@ import pytest
 from small_volumes import ball, noisy_image
 from SparseAnnotateLib import scene
 from SparseAnnotateLib.core import BadInputError, Provenance
+from SparseAnnotateLib.core.images import write_image
 from SparseAnnotateLib.core.provenance import CORRECTED, DRAWN, NOT_LABELED, PAINTED
 
 INDICES = (4, 8, 12, 16, 20)
@@ -174,6 +175,23 @@ def test_it_is_written_with_the_segmentation_and_read_back(mrml, logic, drawn, t
         assert found.names == expected.names
     with pytest.raises(BadInputError, match="does not tell the names"):
         logic.readProvenance(volume, tmp_path / "scan.nii.gz")
+    for name in ("scan.seg.nrrd", "scan.nrrd"):
+        with pytest.raises(BadInputError, match="is a segmentation, not the sources of its voxels"):
+            logic.readProvenance(volume, tmp_path / name)
+
+
+def test_sources_written_by_an_earlier_version_are_read(mrml, logic, drawn, tmp_path):
+    volume, _segmentation, fill = drawn
+    logic.applyFill(volume, fill)
+    found = logic.provenance(volume)
+    path, facts = tmp_path / "x.nrrd", {key: text for key, text in found.facts.items() if key != "kind"}
+    write_image(path, found.sources, scene.geometry_of(volume), facts=facts)
+    assert logic.readProvenance(volume, path).names == found.names
+
+
+def test_sources_are_written_as_nrrd_only(mrml, logic, drawn, tmp_path):
+    volume, _segmentation, _fill = drawn
+    found = logic.provenance(volume)
     with pytest.raises(BadInputError, match=r"ends with \.nrrd"):
         Provenance(found.sources).write(tmp_path / "x.nii.gz", scene.geometry_of(volume))
 

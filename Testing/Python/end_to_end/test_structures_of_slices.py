@@ -104,10 +104,11 @@ def test_paint_on_a_slice_that_does_not_speak_for_it_is_kept_from_the_console_to
     painted[14, 3:5, 20:24] = 1
     paint(mrml, segmentation, volume, painted, "tumour")
     logic.applyFill(volume, fill)
-    np.testing.assert_array_equal(array_of(mrml, segmentation, volume, "tumour"), painted)
-    assert "'tumour' has been changed on axial slice 14, which is not marked" in " ".join(logic.applyReport(volume))
+    np.testing.assert_array_equal(array_of(mrml, segmentation, volume, "tumour")[14], painted[14])
+    assert array_of(mrml, segmentation, volume, "tumour")[13].any()
+    assert "not changed: axial 14 ('tumour')" in " ".join(logic.applyReport(volume))
     for asked in (["tumour"], ["liver", "tumour"]):
-        with pytest.raises(BadInputError, match="changed on axial slice 14"):
+        with pytest.raises(BadInputError, match="was not applied. .* axial 14"):
             logic.applyFill(volume, fill, asked)
     assert array_of(mrml, segmentation, volume, "liver")[12].any(), "the liver was applied the first time"
 

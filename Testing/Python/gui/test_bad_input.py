@@ -354,10 +354,11 @@ def test_nothing_is_applied_over_a_painted_slice_that_is_not_marked(panel, paint
     before = panel.mrml.util.arrayFromSegmentBinaryLabelmap(panel.logic.segmentationNode(volume), "ball", volume)
     ui.applyButton.click()
     panel.applied()
-    assert f"'ball' has been changed on axial slice {index}, which is not marked as drawn" in panel.message
+    assert f"painted but not marked as drawn were not changed: axial {index} ('ball')" in panel.message
     assert f"Axial slice {index} of" in panel.ui.offerLabel.text
     after = panel.mrml.util.arrayFromSegmentBinaryLabelmap(panel.logic.segmentationNode(volume), "ball", volume)
-    np.testing.assert_array_equal(before, after)
+    np.testing.assert_array_equal(before[index], after[index])
+    assert after.sum() > before.sum()
     ui.drawnButton.click()
     ui.applyButton.click()
     panel.applied()

@@ -8,7 +8,7 @@ import pytest
 
 from held_cases import held_elsewhere
 from small_volumes import ball, noisy_image
-from SparseAnnotateLib.core import Cohort, Plane, SparseAnnotation, VolumeGeometry
+from SparseAnnotateLib.core import BadInputError, Cohort, Plane, SliceState, SparseAnnotation, VolumeGeometry
 from SparseAnnotateLib.core.applied_segmentation import AppliedSegmentation
 
 
@@ -80,6 +80,37 @@ def test_a_case_that_has_become_free_is_opened_though_none_was_before(panel, fac
     panel.ui.openCaseButton.click()
     panel.idle()
     assert panel.panel.session.volume.GetName() == "case 0"
+
+
+def test_next_leads_to_cases_that_can_be_opened_and_says_who_holds_the_others(panel, facade, folder):
+    opened(panel, facade, folder)
+    panel.labels = ball()
+    with held_elsewhere(folder, "case 5") as answer:
+        assert answer == "held"
+        draw_all_that_is_open(panel)
+        assert panel.panel.session.volume.GetName() == "case 6"
+        draw_all_that_is_open(panel)
+        assert "left to draw are on cases that are open elsewhere: 'case 5' (" in panel.message
+        assert " is drawing there (process " in panel.message
+        assert "case 5" not in panel.ui.nextStepLabel.text
+        with pytest.raises(BadInputError, match="'case 5'"):
+            panel.panel.draw.go_to_next()
+    panel.panel.draw.go_to_next()
+    panel.idle()
+    assert panel.panel.session.volume.GetName() == "case 5"
+
+
+def draw_all_that_is_open(panel) -> None:
+    """Mark all slices to do of the cases that are open as empty."""
+    for item in [item for item in panel.items if not item.case and item.state is SliceState.TODO][:-1]:
+        panel.widget.logic.markEmpty(item.volumeNode, item.plane, item.index)
+    panel.panel.session.invalidate_cache()
+    panel.panel.session.refresh()
+    last = next(item for item in panel.items if not item.case and item.state is SliceState.TODO)
+    panel.panel.draw.table.choose_slice(last.volumeNode, last.plane, last.index)
+    panel.idle()
+    panel.panel.draw.mark_drawn()
+    panel.idle()
 
 
 def test_a_case_is_opened_when_it_is_gone_to(panel, facade, folder):
@@ -202,7 +233,7 @@ def test_the_next_step_is_the_next_case(panel, facade, folder):
         drawn = SparseAnnotation.from_slices(ball(), stored.geometry, Plane.AXIAL, [12])
         cohort.save_annotation(f"case {number}", drawn)
     opened(panel, facade, folder)
-    assert panel.ui.nextStepLabel.text == "Go on with the next case, 'case 5'."
+    assert panel.ui.nextStepLabel.text == "Continue with the next case, 'case 5'."
     panel.ui.nextStepButton.click()
     panel.idle()
     assert panel.panel.session.volume.GetName() == "case 5"

@@ -45,3 +45,24 @@ def test_the_panel_may_be_left_while_it_is_computed(panel):
     panel.until(lambda: not panel.panel.result._provenance._is_computing)
     panel.widget.enter()
     panel.idle()
+
+
+def test_the_segmentation_is_saved_with_its_provenance(panel, facade, tmp_path):
+    volume = panel.add_ball()
+    assert not panel.ui.saveSegmentationButton.enabled
+    panel.recommend()
+    panel.draw_all(volume)
+    panel.ui.fillButton.click()
+    panel.idle()
+    panel.ui.applyButton.click()
+    panel.applied()
+    facade.answers += ["", str(tmp_path / "ball.nrrd")]
+    panel.ui.saveSegmentationButton.click()
+    panel.idle()
+    assert not list(tmp_path.glob("ball*"))
+    panel.ui.saveSegmentationButton.click()
+    panel.idle()
+    assert "'ball.provenance.nrrd'" in panel.message
+    found = panel.logic.readProvenance(volume, tmp_path / "ball.provenance.nrrd")
+    assert "filled (auto)" in found.names.values()
+    assert found.counts() == panel.logic.provenance(volume).counts()
