@@ -8,10 +8,11 @@ from functools import partial
 
 from ..core import DEFAULT_DEVICE, BadInputError, Watch
 from ..core.channels import parsed_channels
+from ..core.failed_cases import NAMED
 from ..core.messages import _, counted
 from ..worker import requests
 from ..worker.labeling_on_host import PredictorOnHost
-from ..worker.predict_files_request import NAMED, FilePredictions, PredictFilesRequest, predict_files
+from ..worker.predict_files_request import FilePredictions, PredictFilesRequest, predict_files
 from ..worker.results_folder import DEFAULT_FORMAT, FORMATS
 from .shared_options import DEVICES, cohort_command, host_options, of_options, request_of_options, require_on
 from .terminal_output import show_line, show_notes, show_table

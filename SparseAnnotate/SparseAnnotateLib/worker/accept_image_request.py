@@ -16,7 +16,6 @@ _NOT_ACCEPTED = (
     _("{count} image was not accepted (others accepted: {done}):\n{problems}"),
     _("{count} images were not accepted (others accepted: {done}):\n{problems}"),
 )
-_MOST_NAMED = 20
 
 
 @dataclass(frozen=True)
@@ -59,7 +58,7 @@ def accept_image(request: AcceptImageRequest, watch: Watch) -> list[AcceptedImag
             # One image that cannot be accepted must not stop the others.
             failed[name] = error
     if failed:
-        report_failed(failed, len(accepted), _NOT_ACCEPTED, _MOST_NAMED, "\n", accepted)
+        report_failed(failed, len(accepted), _NOT_ACCEPTED, accepted)
     return accepted
 
 

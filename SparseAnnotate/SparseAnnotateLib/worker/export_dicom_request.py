@@ -31,7 +31,6 @@ _NOT_WRITTEN = (
     _("{count} case was not written (others written: {done}):\n{problems}"),
     _("{count} cases were not written (others written: {done}):\n{problems}"),
 )
-_MOST_NAMED = 20
 
 
 @dataclass(frozen=True)
@@ -104,7 +103,7 @@ def export_dicom(request: ExportDicomRequest, watch: Watch) -> list[WrittenSegme
             # One case that cannot be written must not stop the others.
             failed[name] = error
     if failed:
-        report_failed(failed, len(written), _NOT_WRITTEN, _MOST_NAMED, "\n", written)
+        report_failed(failed, len(written), _NOT_WRITTEN, written)
     return written
 
 

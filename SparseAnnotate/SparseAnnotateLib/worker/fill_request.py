@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..core import DEFAULT_DEVICE, BadInputError, CancelledError, Cohort, SparseAnnotateError, Watch
+from ..core.atomic_files import require_writable_folders_of
+from ..core.failed_cases import NOT_FILLED, report_failed
 from ..core.messages import _
 from ..interpolation import DEFAULT_METHOD, TIME_LIMIT, auto_methods
 from .answers import Answers, require_choosing
@@ -50,7 +52,7 @@ class FillResult:
     """What was filled in one case.
 
     Attributes:
-        case, path, confidence_path: the files written; '' for a case that could not be filled. seconds: duration.
+        case, path, confidence_path: the files written. seconds: duration.
         slices_drawn, density: of the annotation.
         summary: one sentence on how good the fill would be with half the slices; '' when it was not measured.
         warnings: sentences to read before relying on the fill.
@@ -74,9 +76,12 @@ def fill(request: FillRequest, watch: Watch) -> list[FillResult]:
 
     With 'auto', every method is tried on hidden drawn slices of up to 20 of the cases. Each structure is filled with
     the mixture that is best over all of them: a single volume has too few slices to decide by.
+
+    Raises PartlyDoneError when some cases could not be filled, after the others have been.
     """
     cohort = Cohort.open(request.cohort, request.state)
     names = annotated(cohort, request.cases)
+    require_writable_folders_of(of(name) for of in (cohort.fill_path, cohort.fill_confidence_path) for name in names)
     usable = _usable(cohort, names, watch)
     if not usable:
         cohort.require_images_drawn_on(names, watch)
@@ -92,40 +97,39 @@ def fill(request: FillRequest, watch: Watch) -> list[FillResult]:
         runs = RunSources(cohort, Predictor(cohort, request.run, request.device), request.run)
     # From a case that was drawn on another image nothing is learned for the others.
     answers = Answers(cohort, request, usable, runs, watch)
-    results, filling = [], answers.watch
+    results, failed, filling = [], {}, answers.watch
     for number, name in enumerate(names):
         filling.step(number / len(names), _("filling '{case}'").format(case=name))
         part = filling.part(number, len(names), f"'{name}': ")
-        start = time.monotonic()
         try:
-            answer = answers.of(name, part)
+            results.append(_filled(cohort, answers, name, part))
         except CancelledError:
             raise
         except SparseAnnotateError as error:
             # One case that cannot be filled must not stop the others.
-            if len(names) == 1:
-                raise
-            annotation = cohort.annotation(name, on_any_image=True)
-            drawn = len(annotation.ledger.decided)
-            warning = _("Not filled: {problem}").format(problem=error.message)
-            results.append(FillResult(name, "", "", 0.0, drawn, annotation.density(), warnings=[warning]))
-            continue
-        path, confidence_path = cohort.fill_path(name), cohort.fill_confidence_path(name)
-        answer.write(path, confidence_path)
-        results.append(
-            FillResult(
-                case=name,
-                path=str(path),
-                confidence_path=str(confidence_path),
-                seconds=round(time.monotonic() - start, 3),
-                slices_drawn=len(answer.annotation.ledger.decided),
-                density=answer.annotation.density(),
-                summary=answer.done.summary,
-                warnings=list(answer.done.warnings),
-                labels=answer.labels(),
-            )
-        )
+            failed[name] = error
+    if failed:
+        report_failed(failed, len(results), NOT_FILLED, results)
     return results
+
+
+def _filled(cohort: Cohort, answers: Answers, name: str, watch: Watch) -> FillResult:
+    """Fill one case and store it. Raises BadInputError, FileWriteError."""
+    start = time.monotonic()
+    answer = answers.of(name, watch)
+    path, confidence_path = cohort.fill_path(name), cohort.fill_confidence_path(name)
+    answer.write(path, confidence_path)
+    return FillResult(
+        case=name,
+        path=str(path),
+        confidence_path=str(confidence_path),
+        seconds=round(time.monotonic() - start, 3),
+        slices_drawn=len(answer.annotation.ledger.decided),
+        density=answer.annotation.density(),
+        summary=answer.done.summary,
+        warnings=list(answer.done.warnings),
+        labels=answer.labels(),
+    )
 
 
 def _usable(cohort: Cohort, names: Sequence[str], watch: Watch) -> list[str]:

@@ -40,7 +40,6 @@ _NOT_TAKEN = (
     _("{count} mask was not taken (others taken: {done}):\n{problems}"),
     _("{count} masks were not taken (others taken: {done}):\n{problems}"),
 )
-_MOST_NAMED = 20
 _SHARES = (1.0, 9.0)  # of the time: looking for DICOM files, and reading masks
 
 
@@ -136,7 +135,7 @@ def import_drawn(request: ImportDrawnRequest, watch: Watch) -> list[TakenMask]:
             failed[name] = error
     reading.warn_of_unused(of_case)
     if failed:
-        report_failed(failed, len(taken), _NOT_TAKEN, _MOST_NAMED, "\n", taken)
+        report_failed(failed, len(taken), _NOT_TAKEN, taken)
     return taken
 
 

@@ -22,8 +22,9 @@ from ..core import (
     SparseAnnotation,
     Watch,
 )
+from ..core.atomic_files import require_writable_folders_of
 from ..core.drawn_on import ImageChange, changed_images_sentence
-from ..core.failed_cases import report_failed
+from ..core.failed_cases import NOT_LABELED, report_failed
 from ..core.messages import _, joined
 from ..core.oracle import drawn_from_reference
 from ..core.voxel_values import unnamed_labels_sentence
@@ -182,10 +183,12 @@ def predict(request: PredictRequest, watch: Watch) -> list[CaseResult]:
 
     A case with drawn slices gets what `fill` with this run gives, unless `model_only`: drawn slices, fill methods and
     run together. Its confidence is written beside it.
+
+    Raises PartlyDoneError when some cases could not be labeled, after the others have been.
     """
     results, failed = predict_each(request, watch)
     if failed:
-        report_failed(failed, len(results))
+        report_failed(failed, len(results), NOT_LABELED, results)
     return results
 
 
@@ -204,6 +207,9 @@ def predict_each(
     clean_up = clean_up_of(request)
     predictor = Predictor(cohort, request.run, request.device, request.flips, request.models)
     warn_of_flips(predictor.card, request.run, request.flips)
+    kinds = ("entropy", "disagreement") if request.uncertainty else ()
+    uncertainty = [cohort.uncertainty_path(request.run, name, kind) for name in cases for kind in kinds]
+    require_writable_folders_of([cohort.prediction_path(request.run, name) for name in cases] + uncertainty)
     drawn = [] if request.model_only else cohort.annotated_cases(among=cases)
     answers, why_not = None, None
     changed = cohort.image_changes(cases, watch)

@@ -97,9 +97,9 @@ def test_when_references_are_copied_no_case_is_drawn_before_all_images_have_been
 
 
 def test_the_other_cases_are_filled_and_nothing_is_learned_from_this_one(replaced):
-    bad, good = requests.fill(FillRequest(str(replaced.folder)), Watch())
-    assert (bad.case, bad.path) == ("ball_0", "")
-    assert "not the one that was drawn on" in bad.warnings[0]
+    with pytest.raises(PartlyDoneError, match="'ball_0': .* is not the one that was drawn on") as error:
+        requests.fill(FillRequest(str(replaced.folder)), Watch())
+    (good,) = error.value.shown
     assert good.case == "ball_1"
     assert read_image(good.path)[0].any()
     (alone,) = requests.fill(FillRequest(str(replaced.folder), cases=("ball_1",)), Watch())
@@ -350,9 +350,9 @@ def test_an_image_that_is_cut_off_is_called_so_and_is_not_accepted(ball_cohort, 
     shown = " ".join(capsys.readouterr().err.split())
     assert shown.count("The image of case 'ball_0' cannot be used.") == 2
     assert "drawn on" not in shown
-    bad, good = requests.fill(FillRequest(str(ball_cohort.folder)), Watch())
-    assert "image of case 'ball_0' cannot be used" in bad.warnings[0]
-    assert good.path
+    with pytest.raises(PartlyDoneError, match="image of case 'ball_0' cannot be used") as error:
+        requests.fill(FillRequest(str(ball_cohort.folder)), Watch())
+    assert error.value.shown[0].path
 
 
 @pytest.mark.parametrize("method", ["recommend", "train"])
