@@ -174,8 +174,6 @@ def test_one_bad_case_does_not_keep_the_others_from_being_filled(ball_cohort, ca
     ball_cohort.accept_image(cases[0])
     problem = rf"^1 case was not filled \(others filled: 1\):\n'{cases[0]}': The image"
     with pytest.raises(PartlyDoneError, match=problem) as error:
-        PartlyDoneError, match=rf"^1 case was not filled \(others filled: 1\):\n'{cases[0]}': The image"
-    ) as error:
         filled(ball_cohort, method="random_walk")
     (good,) = error.value.shown
     assert good.case == cases[1]
