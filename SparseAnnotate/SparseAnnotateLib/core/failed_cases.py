@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from typing import Any, NoReturn
 
@@ -32,19 +32,29 @@ NONE_RECOMMENDED = (
 )
 
 
-class PartlyDoneError(BadInputError):
-    """Some cases could not be done; `shown` holds the results of the others."""
+NOT_IN_PICTURE = (
+    _("{count} case was left out. The picture shows {others}. {problems}"),
+    _("{count} cases were left out. The picture shows {others}. {problems}"),
+)
+NO_PICTURE = (
+    _("No picture was written, because {count} case cannot be used. {problems}"),
+    _("No picture was written, because {count} cases cannot be used. {problems}"),
+)
 
-    def __init__(self, message: str, shown: Sequence[Any]):
+
+class PartlyDoneError(BadInputError):
+    """Some cases could not be done; `shown` holds the result of the others, as the request would have returned it."""
+
+    def __init__(self, message: str, shown: Any):
         super().__init__(message)
-        self.shown = list(shown)
+        self.shown = list(shown) if isinstance(shown, tuple) else shown
 
 
 def report_failed(
     failed: Mapping[str, SparseAnnotateError],
     done: int,
     sentences: tuple[str, str],
-    shown: Sequence[Any] = (),
+    shown: Any = (),
     more: str = "",
 ) -> NoReturn:
     """Raise the error of the only case, or one that names those that failed.
@@ -53,7 +63,7 @@ def report_failed(
         failed: case to its error. done: how many others there are.
         sentences: for one and for several cases, with `{count}`, `{done}`, `{problems}`, and `{others}`, such as 'the
             other 2'. If the problems are in lines of their own, more of them are named.
-        shown: the results of the others, to be shown in spite of the error.
+        shown: the result of the others, to be shown in spite of the error.
         more: a sentence to add.
     """
     if len(failed) == 1 and not done:

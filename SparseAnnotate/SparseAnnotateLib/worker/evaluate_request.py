@@ -25,7 +25,7 @@ from ..core.applied_segmentation import AppliedSegmentation
 from ..core.atomic_files import expanded, require_writable
 from ..core.drawn_on import changed_images_sentence
 from ..core.failed_cases import PartlyDoneError, report_failed
-from ..core.images import read_facts, read_labels
+from ..core.images import read_facts, read_labels, require_facts
 from ..core.messages import _, counted, joined, listed
 from ..core.origin import Origin, run_fingerprint, stale_sentence
 from ..interpolation import INTERPOLATORS
@@ -153,7 +153,8 @@ def evaluate(request: EvaluateRequest, watch: Watch) -> list[Evaluation]:
 def _compared(cohort: Cohort, request: EvaluateRequest, run_content: str, name: str) -> Evaluation:
     """The figures of one case; those of a result that is out of date only on request."""
     path, annotation = _path_of(cohort, request, name), cohort.annotation(name, on_any_image=True)
-    made = Origin.from_facts(read_facts(path))
+    facts = read_facts(path)
+    made = Origin.from_facts(facts)
     if request.applied:
         made = made.without_annotation()
     now = replace(cohort.origin(name, annotation, since=path), run=request.run or "", run_content=run_content)
@@ -180,6 +181,7 @@ def _compared(cohort: Cohort, request: EvaluateRequest, run_content: str, name: 
         labels = AppliedSegmentation.required(cohort, name).with_drawn(annotation).labels
     else:
         labels = read_labels(path, annotation.geometry)
+    require_facts(path, facts)
     figures = _evaluation(cohort, name, labels, annotation, change, notes, request.tolerance)
     return replace(figures, answer=bool(request.run) and made.method in INTERPOLATORS)
 

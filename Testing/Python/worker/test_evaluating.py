@@ -289,6 +289,20 @@ def test_a_damaged_result_does_not_keep_the_others_from_being_compared(ball_coho
     assert "'ball_1': This result is out of date: 1 more slice has been drawn since." in captured.err
 
 
+def test_a_fill_that_is_replaced_while_it_is_read_is_not_compared(ball_cohort, monkeypatch):
+    filled(ball_cohort)
+    real = evaluate_request.read_labels
+
+    def replaced(path, geometry):
+        draw_more(ball_cohort, "ball_0", 12)
+        filled(ball_cohort, cases=("ball_0",))
+        return real(path, geometry)
+
+    monkeypatch.setattr(evaluate_request, "read_labels", replaced)
+    with pytest.raises(BadInputError, match=r"fills.ball_0\.nrrd' is being replaced\. Try again"):
+        figures(ball_cohort, cases=("ball_0",))
+
+
 def test_each_table_of_several_cases_ends_with_their_mean(ball_cohort, capsys):
     filled(ball_cohort)
     known = figures(ball_cohort)
