@@ -135,6 +135,9 @@ def _complete(found) -> None:
         with suppress(ImportError):
             import argcomplete
 
+            from .completion import add_completers
+
+            add_completers(found)
             argcomplete.autocomplete(found)
 
 

@@ -277,8 +277,8 @@ def _cases(cohort: Cohort, request: EvaluateRequest) -> list[str]:
             raise BadInputError(
                 _(
                     "There is no prediction of the run '{run}' for a case with reference labels. Predict such a case "
-                    "first."
-                ).format(run=request.run)
+                    "first. Predictions in this cohort: {known}."
+                ).format(run=request.run, known=_list_of(cohort.names_of_predictions()) or _("none"))
             )
         raise BadInputError(_("There is no fill of a case with reference labels. Fill such a case first."))
     reasons = {reason: _list_of(names) for reason, names in missing.items() if names}

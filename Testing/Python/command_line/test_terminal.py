@@ -25,7 +25,9 @@ from SparseAnnotateLib.command_line.terminal_output import show_notes, show_tabl
 from SparseAnnotateLib.core import Cohort, Plane, Progress, SparseAnnotation, VolumeGeometry, Watch
 from SparseAnnotateLib.core.errors import FileWriteError
 from SparseAnnotateLib.core.images import write_image
+from SparseAnnotateLib.runs import PRESETS
 from SparseAnnotateLib.runs.run_folder import RunFolder
+from SparseAnnotateLib.selection import STRATEGIES
 from SparseAnnotateLib.worker import process_environment, train_request
 from system_needs import needs_posix_limits
 
@@ -161,11 +163,38 @@ def test_verbose_says_where_an_error_comes_from(tmp_path):
 @pytest.mark.skipif(os.name == "nt", reason="shells of POSIX")
 def test_a_shell_can_complete_commands_and_options(tmp_path):
     for line, expected in (("sparse-annotate pre", "predict"), ("sparse-annotate fill x --meth", "--method")):
-        answer = tmp_path / "answer"
-        asking = {"_ARGCOMPLETE": "1", "COMP_LINE": line, "COMP_POINT": str(len(line)), "IFS": "\n"}
-        asking |= {"_ARGCOMPLETE_STDOUT_FILENAME": str(answer), "_ARGCOMPLETE_IFS": "\n"}
-        ran(environment=asking)
-        assert expected in [word.strip() for word in answer.read_text().split("\n")]
+        assert expected in completed(line, tmp_path)
+
+
+def completed(line: str, folder) -> list[str]:
+    """What a shell is offered for a line that has been begun."""
+    answer = folder / "answer"
+    asking = {"_ARGCOMPLETE": "1", "COMP_LINE": line, "COMP_POINT": str(len(line)), "IFS": "\n"}
+    asking |= {"_ARGCOMPLETE_STDOUT_FILENAME": str(answer), "_ARGCOMPLETE_IFS": "\n"}
+    ran(environment=asking)
+    return [word.strip() for word in answer.read_text().split("\n")]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="shells of POSIX")
+def test_a_shell_is_offered_the_choices_of_options_and_the_names_in_the_cohort(ball_cohort, tmp_path):
+    (ball_cohort.run_folder("first")).mkdir(parents=True)
+    (ball_cohort.run_folder("first") / "plan.json").write_text("{}")
+    write_image(ball_cohort.prediction_path("imported", "ball_0"), ball(), ball_cohort.geometry("ball_0"))
+    folder = ball_cohort.folder
+    for line, expected in (
+        ("recommend x --strategy ", set(STRATEGIES)),
+        ("recommend x --planes axial cor", {"coronal"}),
+        ("fill x --method sh", {"shape"}),
+        ("train x --run a --preset ", set(PRESETS)),
+        ("predict --run x -i y -o z --format nii", {"nii", "nii.gz"}),
+        (f"predict {folder} --run ", {"first", "imported"}),
+        (f"evaluate {folder} --run im", {"imported"}),
+        (f"fill {folder} --cases ball_0 ba", {"ball_0", "ball_1"}),
+        (f"correct {folder} ball_0 --structure ", {"shell", "kernel"}),
+        (f"submit predict {folder} --run fi", {"first"}),
+    ):
+        assert set(completed(f"sparse-annotate {line}", tmp_path)) == expected, line
+    assert completed("sparse-annotate predict nowhere --run ", tmp_path) == [""]
 
 
 def test_a_training_into_a_log_file_names_its_steps(ball_cohort):
