@@ -50,9 +50,12 @@ def add_evaluate(commands) -> None:
         "--tolerance",
         type=float,
         metavar="MM",
-        help="also measure the surface Dice: how much of both boundaries is no further than this from the other",
+        help="also measure the surface Dice: the share of both boundaries that is no further than this distance in mm "
+        "from the other one",
     )
-    command.add_argument("--csv", metavar="FILE", help="also write all figures to a file, a row per case and structure")
+    command.add_argument(
+        "--csv", metavar="FILE", help="also write all figures to a CSV file, a row per case and structure"
+    )
     command.add_argument(
         "--include-stale",
         action="store_true",

@@ -28,7 +28,7 @@ from SparseAnnotateLib.core.images import write_image
 from SparseAnnotateLib.runs import PRESETS
 from SparseAnnotateLib.runs.run_folder import RunFolder
 from SparseAnnotateLib.selection import STRATEGIES
-from SparseAnnotateLib.worker import process_environment, train_request
+from SparseAnnotateLib.worker import evaluate_request, fill_request, process_environment, train_request
 from system_needs import needs_posix_limits
 
 GEOMETRY = VolumeGeometry.from_spacing((24, 28, 32), (2.0, 1.0, 1.0))
@@ -158,6 +158,28 @@ def test_verbose_says_where_an_error_comes_from(tmp_path):
     assert b"Traceback" not in quiet.stderr
     assert b"Traceback" in verbose.stderr
     assert quiet.stderr.splitlines()[-1] == verbose.stderr.splitlines()[-1]
+
+
+def test_verbose_progress_lines_begin_with_the_time(capsys):
+    for with_time in (False, True):
+        with progress_lines(with_time) as report:
+            report(Progress(0.5, "filling"))
+        shown = capsys.readouterr().err
+        assert bool(re.match(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d  50% filling\n", shown)) == with_time, shown
+
+
+def test_a_file_that_the_user_has_named_is_not_said_to_go_into_another_state_folder(ball_cohort, capsys, monkeypatch):
+    def full(*_given):
+        raise FileWriteError(f"'{ball_cohort.folder}/figures.csv' cannot be written: no permission to write there.")
+
+    filled = ["fill", str(ball_cohort.folder), "--method", "shape", "--quiet"]
+    assert main(filled) == 0
+    monkeypatch.setattr(evaluate_request, "require_writable", full)
+    assert main(["evaluate", str(ball_cohort.folder), "--csv", str(ball_cohort.folder / "figures.csv")]) == 1
+    assert "--state" not in capsys.readouterr().err
+    monkeypatch.setattr(fill_request, "require_writable_folders_of", full)
+    assert main(filled) == 1
+    assert "'--state FOLDER'" in capsys.readouterr().err
 
 
 @pytest.mark.skipif(os.name == "nt", reason="shells of POSIX")

@@ -391,6 +391,14 @@ def test_a_prediction_by_a_run_that_was_trained_again_is_refused(ball_cohort):
     assert note.startswith("The run 'r' is no longer in the cohort")
 
 
+def test_a_run_without_predictions_is_refused_with_those_that_there_are(ball_cohort):
+    with pytest.raises(BadInputError, match=r"run 'nope' .* Predictions in this cohort: none\."):
+        figures(ball_cohort, "nope")
+    by_hand(ball_cohort, "hand", "ball_0", ball_cohort.reference("ball_0"))
+    with pytest.raises(BadInputError, match=r"run 'nope' .* Predictions in this cohort: 'hand'\."):
+        figures(ball_cohort, "nope")
+
+
 def test_a_result_of_another_program_is_measured_and_this_is_reported(ball_cohort):
     by_hand(ball_cohort, "hand", "ball_0", ball_cohort.reference("ball_0"))
     found = figures(ball_cohort, "hand", ("ball_0",))["ball_0"]
