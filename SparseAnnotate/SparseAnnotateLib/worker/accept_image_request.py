@@ -7,6 +7,7 @@ from datetime import datetime
 from pathlib import Path
 
 from ..core import BadInputError, CancelledError, Cohort, SparseAnnotateError, Watch
+from ..core.atomic_files import require_writable_place
 from ..core.drawn_on import AcceptedImage
 from ..core.failed_cases import report_failed
 from ..core.image_fingerprint import image_files
@@ -39,6 +40,8 @@ def accept_image(request: AcceptImageRequest, watch: Watch) -> list[AcceptedImag
     """
     cohort = Cohort.open(request.cohort, request.state)
     cases = [case.name for case in cohort.select(request.cases)]
+    for folder in (cohort.state_folder, *(cohort.drawn_on_path(name).parent for name in cases[:1])):
+        require_writable_place(folder)
     drawn = [name for name in cases if cohort.drawn_on_path(name).is_file()]
     accepted: list[AcceptedImage] = []
     failed: dict[str, SparseAnnotateError] = {}

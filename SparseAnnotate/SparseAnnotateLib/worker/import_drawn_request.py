@@ -19,6 +19,7 @@ from ..core import (
     VolumeGeometry,
     Watch,
 )
+from ..core.atomic_files import require_writable_place
 from ..core.case_names import normal_name
 from ..core.cohort_file import check_labels
 from ..core.cropped_labels import read_cropped_labels
@@ -106,6 +107,7 @@ def import_drawn(request: ImportDrawnRequest, watch: Watch) -> list[TakenMask]:
     cohort = Cohort.open(request.cohort, request.state)
     wanted = {normal_name(case.name) for case in cohort.select(request.cases)} if request.cases else None
     looking, watch = (watch.stage(_SHARES, stage) for stage in range(2))
+    require_writable_place(cohort.state_folder)
     reading = _Reading(cohort, request, looking)
     dicom = reading.dicom
     matched = matched_masks(cohort, image_files(dicom.others), dicom)
