@@ -12,7 +12,7 @@ from ..core.atomic_files import require_writable_folders_of
 from ..core.failed_cases import NOT_FILLED, report_failed
 from ..core.messages import _
 from ..interpolation import DEFAULT_METHOD, TIME_LIMIT, auto_methods
-from .answers import Answers, require_choosing
+from .answers import Answers, require_choosing, with_readable_drawings
 from .packages import require_packages
 from .run_sources import RunSources
 
@@ -80,7 +80,8 @@ def fill(request: FillRequest, watch: Watch) -> list[FillResult]:
     Raises PartlyDoneError when some cases could not be filled, after the others have been.
     """
     cohort = Cohort.open(request.cohort, request.state)
-    names = annotated(cohort, request.cases)
+    failed: dict[str, SparseAnnotateError] = {}
+    names = _annotated(cohort, request.cases, failed)
     require_writable_folders_of(of(name) for of in (cohort.fill_path, cohort.fill_confidence_path) for name in names)
     usable = _usable(cohort, names, watch)
     if not usable:
@@ -97,7 +98,7 @@ def fill(request: FillRequest, watch: Watch) -> list[FillResult]:
         runs = RunSources(cohort, Predictor(cohort, request.run, request.device), request.run)
     # From a case that was drawn on another image nothing is learned for the others.
     answers = Answers(cohort, request, usable, runs, watch)
-    results, failed, filling = [], {}, answers.watch
+    results, filling = [], answers.watch
     for number, name in enumerate(names):
         filling.step(number / len(names), _("filling '{case}'").format(case=name))
         part = filling.part(number, len(names), f"'{name}': ")
@@ -133,16 +134,21 @@ def _filled(cohort: Cohort, answers: Answers, name: str, watch: Watch) -> FillRe
 
 
 def _usable(cohort: Cohort, names: Sequence[str], watch: Watch) -> list[str]:
-    """Those cases whose images can be read and are those that were drawn on, as far as that is known."""
+    """Those cases whose drawings and images can be read, and belong to each other, as far as that is known."""
     refused = cohort.images_not_drawn_on(names, watch)  # filling the case tells
-    return [name for name in names if name not in refused]
+    return with_readable_drawings(cohort, [name for name in names if name not in refused])
 
 
-def annotated(cohort: Cohort, names: Sequence[str]) -> list[str]:
-    """The cases of these names, or all with a drawn slice. Raises BadInputError when there is none."""
+def _annotated(cohort: Cohort, names: Sequence[str], failed: dict[str, SparseAnnotateError]) -> list[str]:
+    """The cases of these names, or all with a drawn slice; `failed` gets the errors of those that cannot be read.
+
+    Raises BadInputError when there is none.
+    """
     if names:
         return [case.name for case in cohort.select(names)]
-    found = cohort.annotated_cases()
+    found = cohort.annotated_cases(failed=failed)
+    if failed and not found:
+        report_failed(failed, 0, NOT_FILLED)
     if not found:
         raise BadInputError(
             _(

@@ -30,7 +30,7 @@ from ..core.oracle import drawn_from_reference
 from ..core.voxel_values import unnamed_labels_sentence
 from .accept_image_request import AcceptImageRequest, accept_image
 from .add_channel_request import AddChannelRequest, add_channel
-from .answers import Answers
+from .answers import Answers, with_readable_drawings
 from .compare_request import CompareRequest, compare
 from .correct_request import CorrectRequest, correct
 from .create_request import CreateRequest, add, create
@@ -210,10 +210,11 @@ def predict_each(
     kinds = ("entropy", "disagreement") if request.uncertainty else ()
     uncertainty = [cohort.uncertainty_path(request.run, name, kind) for name in cases for kind in kinds]
     require_writable_folders_of([cohort.prediction_path(request.run, name) for name in cases] + uncertainty)
-    drawn = [] if request.model_only else cohort.annotated_cases(among=cases)
+    unreadable: dict[str, SparseAnnotateError] = {}  # labeling the case tells
+    drawn = [] if request.model_only else cohort.annotated_cases(cases, unreadable)
     answers, why_not = None, None
     changed = cohort.image_changes(cases, watch)
-    drawn = [name for name in drawn if name not in changed]
+    drawn = with_readable_drawings(cohort, [name for name in drawn if name not in changed])
     if drawn:
         by_run = replace(clean_up, largest_component=False, smoothing=0.0)
         like = FillRequest(request.cohort, request.state, tuple(drawn), device=request.device, run=request.run)

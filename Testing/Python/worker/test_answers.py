@@ -209,6 +209,17 @@ def test_a_case_that_the_run_cannot_predict_is_an_error_and_the_others_go_on(tra
         assert path.is_file()
 
 
+@pytest.mark.parametrize("damaged", ["ledgers", "annotations"])
+def test_a_case_whose_drawing_is_damaged_is_named_and_the_others_are_labeled(trained, damaged):
+    (path,) = (trained.folder / damaged).glob("ball_0.*")
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) // 2])
+    with pytest.raises(PartlyDoneError, match=rf"others labeled: 1\):\n'ball_0': .*{path.name}") as error:
+        predicted(trained)
+    (good,) = error.value.shown
+    assert (good.case, bool(good.confidence_path)) == ("ball_1", True)
+
+
 @pytest.mark.parametrize("place", ["predictions/r", "predictions/r/entropy"])
 def test_a_folder_that_cannot_be_written_is_reported_before_anything_is_labeled(trained, monkeypatch, place):
     path = trained.folder / place

@@ -185,6 +185,19 @@ def test_one_bad_case_does_not_keep_the_others_from_being_filled(ball_cohort, ca
     assert f"'{cases[0]}': The image" in shown.err
 
 
+@pytest.mark.parametrize("damaged", ["ledgers", "annotations"])
+def test_a_case_whose_drawing_is_damaged_is_named_and_the_others_are_filled(ball_cohort, damaged):
+    (path,) = (ball_cohort.folder / damaged).glob("ball_0.*")
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) // 2])
+    with pytest.raises(PartlyDoneError, match=rf"others filled: 1\):\n'ball_0': .*{path.name}") as error:
+        filled(ball_cohort)
+    (good,) = error.value.shown
+    assert (good.case, bool(good.summary)) == ("ball_1", True)
+    with pytest.raises(SparseAnnotateError, match=path.name):
+        filled(ball_cohort, cases=("ball_0",))
+
+
 def test_a_folder_that_cannot_be_written_is_reported_before_anything_is_filled(ball_cohort, monkeypatch):
     (ball_cohort.folder / "fills").write_text("a file where the folder would be")
     monkeypatch.setattr(fill_request, "Answers", None)
