@@ -13,10 +13,28 @@ def add_correct(commands) -> None:
     host_options(command)
     command.add_argument("case", metavar="CASE", help="name of the case")
     command.add_argument("--structure", default="", help="name of the structure")
-    command.add_argument("--at", nargs=3, type=float, default=(), metavar=("R", "A", "S"), help="the point, in mm")
+    command.add_argument(
+        "--at",
+        nargs=3,
+        type=float,
+        default=(),
+        metavar=("R", "A", "S"),
+        help="the point in mm, as Slicer shows it (RAS)",
+    )
     command.add_argument("--outside", action="store_true", help="the point is not in the structure")
-    command.add_argument("--radius", type=float, default=0.0, help="of a ball, in mm (default: two in-plane pixels)")
-    command.add_argument("--seconds", type=float, default=0.0, help="what the correction took")
+    command.add_argument(
+        "--radius",
+        type=float,
+        default=0.0,
+        metavar="MM",
+        help="radius of a ball in mm (default: two in-plane pixels)",
+    )
+    command.add_argument(
+        "--seconds",
+        type=float,
+        default=0.0,
+        help="time that the correction took, in seconds, for 'report' (default: 0)",
+    )
     command.add_argument("--run", default="", metavar="RUN", help="change the result of this run instead of the fill")
     command.add_argument("--clear", action="store_true", help="remove all corrections of the case")
     command.set_defaults(only="", last=0)

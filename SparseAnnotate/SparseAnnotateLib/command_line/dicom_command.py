@@ -54,7 +54,7 @@ def add_export_dicom(commands) -> None:
         show_written,
         _export,
     )
-    command.add_argument("--out", required=True, metavar="FOLDER", help="folder for the files, one a case")
+    command.add_argument("--out", required=True, metavar="FOLDER", help="folder for the files, one per case")
     what = command.add_mutually_exclusive_group()
     what.add_argument("--run", help="export the predictions of this run (default: the fills)")
     what.add_argument(

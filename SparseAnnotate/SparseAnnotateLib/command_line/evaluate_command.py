@@ -9,9 +9,10 @@ from functools import partial
 from rich.console import Console
 
 from ..core import BadInputError, Watch
+from ..core.failed_cases import NAMED
 from ..core.messages import _, counted, listed
 from ..worker.evaluate_request import Evaluation
-from .evaluation_tables import TABLES, figure, show_columns, show_structures
+from .evaluation_tables import TABLES, figure, mean_and_deviation, show_columns, show_structures
 from .shared_options import cohort_command, request_of_options
 from .terminal_output import show_line, show_notes
 
@@ -49,9 +50,18 @@ def add_evaluate(commands) -> None:
         "--tolerance",
         type=float,
         metavar="MM",
-        help="also measure the surface Dice: how much of both boundaries is no further than this from the other",
+        help="also measure the surface Dice: the share of both boundaries that is no further than this distance in mm "
+        "from the other one",
     )
-    command.add_argument("--csv", metavar="FILE", help="also write all figures to a file, a row per case and structure")
+    command.add_argument(
+        "--csv", metavar="FILE", help="also write all figures to a CSV file, a row per case and structure"
+    )
+    command.add_argument(
+        "--include-stale",
+        action="store_true",
+        help="also compare results that are out of date, because slices were drawn or a run was trained again after "
+        "they were made; without it they are left out and named, and the exit code is 1",
+    )
     command.set_defaults(function=_evaluate)
 
 
@@ -67,17 +77,27 @@ def show_evaluations(
     rows: Sequence[Evaluation], measures: Sequence[str] = (), table: str = "dice", tolerance: float | None = None
 ) -> None:
     console = Console(emoji=False)
+    refused, rows = [row for row in rows if row.refused], [row for row in rows if not row.refused]
+    if rows:
+        _show_compared(console, rows, measures, table, tolerance)
+    if len(refused) > NAMED:  # otherwise the error names all
+        show_notes((row.case, row.refused) for row in refused)
+
+
+def _show_compared(
+    console: Console, rows: Sequence[Evaluation], measures: Sequence[str], table: str, tolerance: float | None
+) -> None:
     if any(row.labels for row in rows):
         rest = {"dice": " over all voxels", "surface_dice": f" at {tolerance or 0:g} mm"}.get(table, "")
         show_structures(console, rows, table, TABLES[table] + rest)
         if table == "dice":
             show_structures(console, rows, "undrawn_dice", f"{TABLES[table]} over undrawn voxels")
     more = [name for name in (*MEASURES, "surface_dice") if name in measures and name != "batched_iou"]
-    shown = ("dice", "undrawn_dice", "hd95_mm", *more)
-    columns = [(name, [figure(getattr(row, name)) for row in rows]) for name in shown]
-    columns.append(("slices_drawn", [str(row.slices_drawn) for row in rows]))
-    columns.append(("density", [f"{row.density:.4g}" for row in rows]))
-    show_columns(console, [row.case for row in rows], columns, "Means over the structures")
+    shown = ("dice", "undrawn_dice", "hd95_mm", *more, "slices_drawn", "density")
+    values = [[getattr(row, name) for row in rows] for name in shown]
+    columns = [(name, [figure(value) for value in found]) for name, found in zip(shown, values, strict=True)]
+    below = mean_and_deviation(values, partial(figure, missing="-"))
+    show_columns(console, [row.case for row in rows], columns, "Means over the structures", below)
     if "batched_iou" in measures:
         found = {f["name"]: f["batched_iou"] for row in rows for f in row.labels}
         count = counted(len(rows), "{count} case", "{count} cases")

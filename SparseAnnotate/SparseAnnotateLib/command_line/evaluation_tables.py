@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from statistics import mean, stdev
 
 from rich import box
@@ -36,13 +37,22 @@ def show_structures(console: Console, rows: Sequence[Evaluation], measure: str, 
     if len(structures) > 1:
         columns.append(("mean", [_mean(f.get(measure) for f in row.labels) for row in rows]))
     digits = 2 if measure.endswith("_mm") else 3
-    below: dict[str, list[str]] = {}
-    if len(rows) > 1:
-        known = [[value for value in found if value is not None] for _name, found in columns]
-        below["mean"] = [_fixed(_mean(found), digits) for found in known]
-        below["SD"] = [_fixed(_deviation(found), digits) for found in known]
+    below = mean_and_deviation([found for _name, found in columns], partial(_fixed, digits=digits))
     texts = [(_wrapped(name), [_fixed(value, digits) for value in found]) for name, found in columns]
     show_columns(console, [row.case for row in rows], texts, title, below)
+
+
+def mean_and_deviation(
+    columns: Sequence[Sequence[float | None]], shown: Callable[[float | None], str]
+) -> dict[str, list[str]]:
+    """Rows 'mean' and 'SD' for under columns of figures, without those that are None; no rows under a single one."""
+    if not columns or len(columns[0]) < 2:
+        return {}
+    known = [[value for value in found if value is not None] for found in columns]
+    return {
+        "mean": [shown(_mean(found)) for found in known],
+        "SD": [shown(_deviation(found)) for found in known],
+    }
 
 
 def show_columns(

@@ -38,7 +38,10 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "sparse-annotate predict livers --run first",
         "sparse-annotate predict --run livers/runs/first -i scans -o labels --format nii.gz",
     ),
-    "evaluate": ("sparse-annotate evaluate livers --run first --tolerance 2 --csv figures.csv",),
+    "evaluate": (
+        "sparse-annotate evaluate livers",
+        "sparse-annotate evaluate livers --run first --tolerance 2 --csv figures.csv",
+    ),
     "agreement": ("sparse-annotate agreement livers --runs first second",),
     "report": ("sparse-annotate report livers --out livers.html",),
     "export-dicom": (
@@ -46,7 +49,10 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "sparse-annotate export-dicom livers --dicom scans --run first --out segmentations",
     ),
     "export-nnunet": ("sparse-annotate export-nnunet livers --folder nnUNet_raw/Dataset001_Livers",),
-    "import-nnunet": ("sparse-annotate import-nnunet livers --folder nnUNet_raw/Dataset001_Livers",),
+    "import-nnunet": (
+        "sparse-annotate import-nnunet livers --folder nnUNet_raw/Dataset001_Livers",
+        "sparse-annotate import-nnunet livers --folder nnUNet_raw/Dataset001_Livers --predictions out --run nnunet",
+    ),
     "export-bundle": ("sparse-annotate export-bundle livers --run first --folder bundle",),
     "import-bundle": ("sparse-annotate import-bundle livers --run imported --folder bundle",),
     "submit": (

@@ -40,7 +40,8 @@ def add_import_bundle(commands) -> None:
 
 def _exchange(commands, name: str, text: str) -> argparse.ArgumentParser:
     command = cohort_command(commands, name, text, show_exchanged)
-    command.add_argument("--folder", required=True, help="folder of the dataset or bundle")
+    what = "MONAI bundle" if "bundle" in name else "dataset, with a name such as Dataset501_Livers"
+    command.add_argument("--folder", required=True, metavar="FOLDER", help=f"folder of the {what}")
     return command
 
 

@@ -14,12 +14,20 @@ def add_fill(commands) -> None:
     command = cohort_command(commands, "fill", "fill between drawn slices", show_fills)
     host_options(command)
     defaults = FillRequest("")
-    command.add_argument("--method", default=defaults.method, help=choices(INTERPOLATORS))
     command.add_argument(
-        "--steps", type=int, default=defaults.steps, help=f"training steps of {quoted(methods_with('steps'))}"
+        "--method", default=defaults.method, help=f"{choices(INTERPOLATORS)} Default: {defaults.method}."
     )
     command.add_argument(
-        "--device", default=defaults.device, help=f"device for {quoted(methods_with('device'))}: {DEVICES}"
+        "--steps",
+        type=int,
+        default=defaults.steps,
+        metavar="N",
+        help=f"training steps of {quoted(methods_with('steps'))}",
+    )
+    command.add_argument(
+        "--device",
+        default=defaults.device,
+        help=f"device for {quoted(methods_with('device'))} and for '--run': {DEVICES} (default: {defaults.device})",
     )
     command.add_argument(
         "--beyond",
@@ -31,7 +39,7 @@ def add_fill(commands) -> None:
         "--methods",
         nargs="+",
         default=defaults.methods,
-        help=f"methods that {quoted(choosing_methods())} mixes",
+        help=f"methods that {quoted(choosing_methods())} mixes (default: {', '.join(defaults.methods)})",
     )
     command.add_argument(
         "--run",
@@ -50,7 +58,8 @@ def add_fill(commands) -> None:
         "--time-limit",
         type=float,
         default=defaults.time_limit,
-        help=f"seconds for one volume with {quoted(methods_with('time_limit'))}",
+        metavar="SECONDS",
+        help=f"seconds for one volume with {quoted(methods_with('time_limit'))} (default: {defaults.time_limit:g})",
     )
 
 

@@ -28,7 +28,7 @@ _WATCH_SECONDS, _FOLLOW_SECONDS, _STATE_SECONDS = 5.0, 1.0, 15.0
 
 
 def add_submit(commands) -> None:
-    text = "hand a training or the prediction of many cases to Slurm, or to the background of this computer"
+    text = "train, or predict many cases, with Slurm or in the background of this computer"
     command = commands.add_parser("submit", help=text, description=text[:1].upper() + text[1:] + ".")
     kinds = command.add_subparsers(dest="what", required=True, metavar="{train,predict}")
     train = cohort_command(kinds, "train", "train on drawn slices, or resume a run", show_submitted, _submit_train)
@@ -115,7 +115,9 @@ def add_logs(commands) -> None:
         metavar="N",
         help="of a job of several parts: of this one, from 0 (default: the first that failed or is running)",
     )
-    command.add_argument("--follow", action="store_true", help="go on until the job has ended, or until Ctrl-C")
+    command.add_argument(
+        "--follow", action="store_true", help="show new lines until the job has ended, or until Ctrl-C"
+    )
 
 
 def add_cancel(commands) -> None:

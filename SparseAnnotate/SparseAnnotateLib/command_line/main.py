@@ -93,7 +93,7 @@ def _run(arguments: Sequence[str] | None) -> int:
         logging.getLogger(__name__).warning(sentence)
     silent = options.json or options.quiet
     try:
-        with nullcontext(None) if silent else reported_progress() as report:
+        with nullcontext(None) if silent else reported_progress(with_time=options.verbose) as report:
             INTERRUPTION.begin()
             with forbidden_files_named():
                 result = options.function(options, _begun_watch(report))
@@ -135,6 +135,9 @@ def _complete(found) -> None:
         with suppress(ImportError):
             import argcomplete
 
+            from .completion import add_completers
+
+            add_completers(found)
             argcomplete.autocomplete(found)
 
 
@@ -157,6 +160,9 @@ def _other_state_folder(options, text: str) -> str:
     folder = os.path.abspath(os.path.expanduser(getattr(options, "cohort", "") or os.devnull))
     if getattr(options, "state", "not offered") is not None or folder not in text:
         return ""
+    named = [getattr(options, name, None) for name in ("csv", "out", "path", "picture")]
+    if any(name and os.path.abspath(os.path.expanduser(name)) in text for name in named):
+        return ""  # of this file the user has said where it goes
     return " Or keep annotations, ledgers, results and runs in another folder, with '--state FOLDER'."
 
 

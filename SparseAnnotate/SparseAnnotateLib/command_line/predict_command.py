@@ -8,12 +8,13 @@ from functools import partial
 
 from ..core import DEFAULT_DEVICE, BadInputError, Watch
 from ..core.channels import parsed_channels
+from ..core.failed_cases import NAMED
 from ..core.messages import _, counted
 from ..worker import requests
 from ..worker.labeling_on_host import PredictorOnHost
-from ..worker.predict_files_request import NAMED, FilePredictions, PredictFilesRequest, predict_files
+from ..worker.predict_files_request import FilePredictions, PredictFilesRequest, predict_files
 from ..worker.results_folder import DEFAULT_FORMAT, FORMATS
-from .shared_options import DEVICES, cohort_command, host_options, of_options, request_of_options, require_on
+from .shared_options import DEVICE_HELP, cohort_command, host_options, of_options, request_of_options, require_on
 from .terminal_output import show_line, show_notes, show_table
 
 _ROWS = 50
@@ -59,7 +60,7 @@ def add_predict(commands) -> None:
         help="for a run of several channels: what the names of their files end with, e.g. FLAIR=_flair T1=_t1; NAME "
         "alone, for all: each file is 4D and has these channels",
     )
-    files.add_argument("--format", help=f"of the results: {', '.join(FORMATS)} (default: {DEFAULT_FORMAT})")
+    files.add_argument("--format", help=f"format of the results: {', '.join(FORMATS)} (default: {DEFAULT_FORMAT})")
     files.add_argument(
         "--continue",
         dest="resume",
@@ -78,9 +79,11 @@ def add_predict(commands) -> None:
 
 def prediction_options(command: argparse.ArgumentParser) -> None:
     """The options that change the result of a run: of `predict` and of `submit predict`."""
-    command.add_argument("--device", default=DEFAULT_DEVICE, help=DEVICES)
+    command.add_argument("--device", default=DEFAULT_DEVICE, help=DEVICE_HELP)
     command.add_argument("--flips", action="store_true", help="also average over mirrored volumes: slower but better")
-    command.add_argument("--models", nargs="+", default=(), help="use only these models of the run: 2d, 3d, final")
+    command.add_argument(
+        "--models", nargs="+", default=(), help="use only these models of the run: 2d, 3d, final (default: all)"
+    )
     command.add_argument("--uncertainty", action="store_true", help="also write volumes of entropy and disagreement")
     command.add_argument(
         "--model-only",
@@ -90,7 +93,9 @@ def prediction_options(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--largest-component", action="store_true", help="keep only the largest component of each structure"
     )
-    command.add_argument("--smoothing", type=float, default=0.0, metavar="MM", help="smooth outlines by this distance")
+    command.add_argument(
+        "--smoothing", type=float, default=0.0, metavar="MM", help="smooth outlines by this distance in mm (default: 0)"
+    )
     command.add_argument(
         "--keep-stray-pieces",
         dest="stray_pieces",

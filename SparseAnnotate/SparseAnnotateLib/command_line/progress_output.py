@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
+from datetime import datetime
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
@@ -17,9 +18,12 @@ from ..core.progress import STEP
 _SHORTEST_SECONDS, _LONGEST_SECONDS = 2.0, 30.0
 
 
-def reported_progress() -> AbstractContextManager[Callable[[Report], None]]:
-    """Provides a function that shows reports on stderr: as a bar on a terminal, as lines elsewhere."""
-    return progress_bar() if sys.stderr.isatty() else progress_lines()
+def reported_progress(with_time: bool = False) -> AbstractContextManager[Callable[[Report], None]]:
+    """Provides a function that shows reports on stderr: as a bar on a terminal, as lines elsewhere.
+
+    `with_time`: lines begin with date and time.
+    """
+    return progress_bar() if sys.stderr.isatty() else progress_lines(with_time)
 
 
 @contextmanager
@@ -42,7 +46,7 @@ def progress_bar() -> Iterator[Callable[[Report], None]]:
 
 
 @contextmanager
-def progress_lines() -> Iterator[Callable[[Report], None]]:
+def progress_lines(with_time: bool = False) -> Iterator[Callable[[Report], None]]:
     """Plain lines: at the start, whenever another kind of work begins, and after every 10 % or 30 seconds."""
     seen: set[str] = set()
     last_time, last_tenth = -_LONGEST_SECONDS, 0
@@ -60,7 +64,8 @@ def progress_lines() -> Iterator[Callable[[Report], None]]:
         last_time, last_tenth = now, tenth
         left = "" if progress.seconds_left is None else f", {progress.seconds_left:.0f} s left"
         with suppress(OSError):
-            sys.stderr.write(f"{progress.fraction:4.0%} {_description(progress)}{left}\n")
+            when = f"{datetime.now():%Y-%m-%d %H:%M:%S} " if with_time else ""
+            sys.stderr.write(f"{when}{progress.fraction:4.0%} {_description(progress)}{left}\n")
             sys.stderr.flush()
 
     yield report

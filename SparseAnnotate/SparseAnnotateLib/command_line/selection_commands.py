@@ -22,7 +22,7 @@ from ..selection import (
 from ..worker.plan_requests import Agreement
 from ..worker.recommend_request import NO_FEATURES
 from .budget_options import add_budget_options, budget_of
-from .shared_options import DEVICES, choices, cohort_command, given_with, host_options, request_of_options
+from .shared_options import DEVICE_HELP, choices, cohort_command, given_with, host_options, request_of_options
 from .terminal_output import show_line, show_table
 
 
@@ -31,7 +31,12 @@ def add_plan(commands) -> None:
         commands, "plan", "suggest how to spend a budget of slices or minutes, with reasons", show_plan, _with_budget
     )
     add_budget_options(command, counts_drawn=False)
-    command.add_argument("--planes", nargs="+", default=PlanSettings.planes, help="planes to choose from")
+    command.add_argument(
+        "--planes",
+        nargs="+",
+        default=PlanSettings.planes,
+        help="planes to choose from: axial, coronal, sagittal (default: all three)",
+    )
     command.add_argument(
         "--dimensions",
         type=int,
@@ -40,7 +45,9 @@ def add_plan(commands) -> None:
         help=f"dimensions of the model to train (default: {PlanSettings.dimensions})",
     )
     command.add_argument(
-        "--target", choices=("clear", "subtle"), help="whether the structure stands out clearly or hardly"
+        "--target",
+        choices=("clear", "subtle"),
+        help="whether the structure stands out clearly or hardly (default: not known)",
     )
 
 
@@ -60,15 +67,20 @@ def add_recommend(commands) -> None:
         default=Budget.scope,
         help=f"which slices are compared and share the budget. {scopes}. Default: {Budget.scope}.",
     )
-    command.add_argument("--minimum", type=int, help="with --scope cohort: smallest number of slices in a volume")
-    command.add_argument("--maximum", type=int, help="with --scope cohort: largest number of slices in a volume")
+    command.add_argument(
+        "--minimum", type=int, metavar="N", help="with --scope cohort: smallest number of slices in a volume"
+    )
+    command.add_argument(
+        "--maximum", type=int, metavar="N", help="with --scope cohort: largest number of slices in a volume"
+    )
     _feature_options(command)
     command.add_argument("--runs", nargs="+", default=(), help=f"with {_with_models()}: the runs whose models are used")
     command.add_argument(
         "--samples",
         type=int,
         default=SelectionSettings.samples,
-        help="number of predictions to sample from a single model",
+        metavar="N",
+        help=f"predictions to sample from a single model (default: {SelectionSettings.samples})",
     )
     command.add_argument(
         "--picture", metavar="PNG", help="also write a picture: a map of the slices and a coverage curve"
@@ -109,7 +121,8 @@ def _feature_options(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--features",
         default=FeatureSettings.features,
-        help=f"features that slices are compared by. {choices(FEATURES)} {NO_FEATURES}: only with {_with_models()}",
+        help=f"features that slices are compared by. {choices(FEATURES)} {NO_FEATURES}: only with "
+        f"{_with_models()}. Default: {FeatureSettings.features}.",
     )
     command.add_argument(
         "--from-scratch",
@@ -122,10 +135,16 @@ def _feature_options(command: argparse.ArgumentParser) -> None:
         help=f"with {with_weights}: allow it to download VGG-19's weights once (548 MB)",
     )
     command.add_argument(
-        "--feature-steps", type=int, default=FeatureSettings.feature_steps, help="training steps of learned features"
+        "--feature-steps",
+        type=int,
+        metavar="N",
+        default=FeatureSettings.feature_steps,
+        help=f"training steps of learned features (default: {FeatureSettings.feature_steps})",
     )
-    command.add_argument("--seed", type=int, default=FeatureSettings.seed, help="random seed")
-    command.add_argument("--device", default=FeatureSettings.device, help=DEVICES)
+    command.add_argument(
+        "--seed", type=int, default=FeatureSettings.seed, help=f"random seed (default: {FeatureSettings.seed})"
+    )
+    command.add_argument("--device", default=FeatureSettings.device, help=DEVICE_HELP)
 
 
 def _with_budget(options: argparse.Namespace, watch: Watch) -> Any:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any, TypeVar, get_type_hints
 
-from ..core import BadInputError, Watch
+from ..core import DEFAULT_DEVICE, BadInputError, Watch
 from ..core.messages import _
 from ..core.registry import Entry
 from ..core.strict_json import from_plain, to_plain
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T", bound="DataclassInstance")
 DEVICES = "auto, cpu, cuda, cuda:1, mps"
+DEVICE_HELP = f"device to compute on: {DEVICES} (default: {DEFAULT_DEVICE})"
 
 
 def cohort_command(

@@ -16,7 +16,7 @@ from ..runs.live_settings import LIVE_PRESET
 from ..runs.plan import TrainingEstimate
 from ..worker import requests
 from ..worker.slice_request import SliceAnswer
-from .shared_options import DEVICES, answered, choices, cohort_command, host_options
+from .shared_options import DEVICE_HELP, answered, choices, cohort_command, host_options
 from .terminal_output import show_line
 
 
@@ -53,7 +53,13 @@ def training_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("--network", help=f"network of 3D models. {choices(base_networks())}")
     command.add_argument("--network-2d", help="network of 2D models; same choices")
     command.add_argument("--loss", help=choices(LOSSES))
-    command.add_argument("--patch", type=int, nargs=3, metavar=("S", "A", "R"), help="patch size in voxels")
+    command.add_argument(
+        "--patch",
+        type=int,
+        nargs=3,
+        metavar=("S", "A", "R"),
+        help="patch size in voxels along the superior, anterior and right axes (default: chosen by the plan)",
+    )
     defaults = TrainingSettings()
     for name, kind, meaning in (
         ("batch", int, "patches per step"),
@@ -67,7 +73,7 @@ def training_options(command: argparse.ArgumentParser) -> None:
         default = getattr(defaults, name)
         shown = "chosen by the plan" if default is None else default
         command.add_argument(f"--{name.replace('_', '-')}", type=kind, help=f"{meaning} (default: {shown})")
-    command.add_argument("--device", help=DEVICES)
+    command.add_argument("--device", help=DEVICE_HELP)
 
 
 def add_curves(commands) -> None:
@@ -80,9 +86,17 @@ def add_slice(commands) -> None:
     command = cohort_command(commands, "slice", "label one slice with a run of a single model", show_slice)
     command.add_argument("case", metavar="CASE", help="name of the case")
     command.add_argument("--run", required=True, help="name of the run")
-    command.add_argument("--plane", default="axial", choices=[plane.value for plane in Plane], help="of the slice")
-    command.add_argument("--index", type=int, required=True, help="of the slice along its array axis, from 0")
-    command.add_argument("--device", default=DEFAULT_DEVICE, help=DEVICES)
+    command.add_argument(
+        "--plane", default="axial", choices=[plane.value for plane in Plane], help="plane of the slice (default: axial)"
+    )
+    command.add_argument(
+        "--index",
+        type=int,
+        required=True,
+        metavar="N",
+        help="number of the slice along its axis in the image array, from 0",
+    )
+    command.add_argument("--device", default=DEFAULT_DEVICE, help=DEVICE_HELP)
 
 
 def show_slice(answer: SliceAnswer) -> None:

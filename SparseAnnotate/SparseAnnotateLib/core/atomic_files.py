@@ -7,7 +7,7 @@ import os
 import shutil
 import tempfile
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -82,6 +82,15 @@ def require_writable_place(folder: Path, path: Path | None = None) -> None:
             pass
     except OSError as error:
         raise FileWriteError(why_not_written(path or folder, error)) from error
+
+
+def require_writable_folders_of(paths: Iterable[Path]) -> None:
+    """Find out whether the folders of files can be written before long work; see `require_writable_place`.
+
+    Raises FileWriteError, which names the folder.
+    """
+    for folder in dict.fromkeys(path.parent for path in paths):
+        require_writable_place(folder)
 
 
 def write_bytes(path: str | Path, content: bytes) -> None:

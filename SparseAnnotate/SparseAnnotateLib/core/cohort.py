@@ -738,11 +738,16 @@ class Cohort(CohortDrawnOn):
             for name, entries in recommended.items():
                 write_json(self._ledger_path(name), self.ledger(name).with_recommended(entries))
 
-    def annotated_cases(self, among: Iterable[str] | None = None) -> list[str]:
+    def annotated_cases(
+        self, among: Iterable[str] | None = None, failed: dict[str, SparseAnnotateError] | None = None
+    ) -> list[str]:
         """Names of the cases, or of those `among` them, with a drawn slice that was marked for a structure of the
         cohort.
 
         Each one's ledger is read.
+
+        Args:
+            failed: gets the error of each case whose ledger cannot be read; without it, the first such error is raised.
         """
         names = set(self.labels.values())
         cases = [case.name for case in self.cases] if among is None else list(among)
@@ -750,7 +755,16 @@ class Cohort(CohortDrawnOn):
         def speaks(entry: LedgerEntry) -> bool:
             return not names or entry.structures is None or bool(names.intersection(entry.structures))
 
-        return [case for case in cases if any(map(speaks, self.ledger(case).decided))]
+        found = []
+        for case in cases:
+            try:
+                if any(map(speaks, self.ledger(case).decided)):
+                    found.append(case)
+            except SparseAnnotateError as error:
+                if failed is None:
+                    raise
+                failed[case] = error
+        return found
 
     # --- results --------------------------------------------------------------------------------------------------
 

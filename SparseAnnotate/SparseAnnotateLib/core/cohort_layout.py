@@ -75,6 +75,10 @@ class CohortLayout:
         found = [(file.stat().st_mtime, name) for file, name in files if file.is_file()]
         return [name for _changed, name in sorted(found)]
 
+    def names_of_predictions(self) -> list[str]:
+        """Names of the runs, and of imported predictions, that some case has a prediction of."""
+        return sorted({path.parent.name for path in (self.state_folder / "predictions").glob("*/*.nrrd")})
+
     @property
     def cache_folder(self) -> Path:
         """What can be computed again; in a folder of the cohort's own in CACHE_VARIABLE's, where that is set."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from typing import Any, NoReturn
 
@@ -11,9 +11,16 @@ from .errors import BadInputError, SparseAnnotateError
 from .messages import _, counted, joined
 from .planes import Plane
 
+NAMED, NAMED_IN_LINES = 3, 20
+"""How many cases a message names in its sentences, and in a line each."""
+
 NOT_LABELED = (
-    _("{count} case was not labeled ({done} others were). {problems}"),
-    _("{count} cases were not labeled ({done} others were). {problems}"),
+    _("{count} case was not labeled (others labeled: {done}):\n{problems}"),
+    _("{count} cases were not labeled (others labeled: {done}):\n{problems}"),
+)
+NOT_FILLED = (
+    _("{count} case was not filled (others filled: {done}):\n{problems}"),
+    _("{count} cases were not filled (others filled: {done}):\n{problems}"),
 )
 NOT_RECOMMENDED = (
     _("{count} case was left out. Slices were recommended for {others}. {problems}"),
@@ -25,21 +32,29 @@ NONE_RECOMMENDED = (
 )
 
 
-class PartlyDoneError(BadInputError):
-    """Some cases could not be done; `shown` holds the results of the others."""
+NOT_IN_PICTURE = (
+    _("{count} case was left out. The picture shows {others}. {problems}"),
+    _("{count} cases were left out. The picture shows {others}. {problems}"),
+)
+NO_PICTURE = (
+    _("No picture was written, because {count} case cannot be used. {problems}"),
+    _("No picture was written, because {count} cases cannot be used. {problems}"),
+)
 
-    def __init__(self, message: str, shown: Sequence[Any]):
+
+class PartlyDoneError(BadInputError):
+    """Some cases could not be done; `shown` holds the result of the others, as the request would have returned it."""
+
+    def __init__(self, message: str, shown: Any):
         super().__init__(message)
-        self.shown = list(shown)
+        self.shown = list(shown) if isinstance(shown, tuple) else shown
 
 
 def report_failed(
     failed: Mapping[str, SparseAnnotateError],
     done: int,
-    sentences: tuple[str, str] = NOT_LABELED,
-    most: int = 3,
-    separator: str = " ",
-    shown: Sequence[Any] | None = None,
+    sentences: tuple[str, str],
+    shown: Any = (),
     more: str = "",
 ) -> NoReturn:
     """Raise the error of the only case, or one that names those that failed.
@@ -47,22 +62,24 @@ def report_failed(
     Args:
         failed: case to its error. done: how many others there are.
         sentences: for one and for several cases, with `{count}`, `{done}`, `{problems}`, and `{others}`, such as 'the
-            other 2'.
-        most: how many cases to name. separator: between them.
-        shown: the results of the others, to be shown in spite of the error.
+            other 2'. If the problems are in lines of their own, more of them are named.
+        shown: the result of the others, to be shown in spite of the error.
         more: a sentence to add.
     """
     if len(failed) == 1 and not done:
         raise next(iter(failed.values()))
+    in_lines = "\n" in sentences[0]
+    most, separator = (NAMED_IN_LINES, "\n") if in_lines else (NAMED, " ")
     each = [
         _("'{case}': {problem}").format(case=name, problem=error.message) for name, error in list(failed.items())[:most]
     ]
     if len(failed) > most:
-        each.append(_("and {count} more").format(count=len(failed) - most))
+        rest = _("and {count} more") if in_lines else _("And {count} more.")
+        each.append(rest.format(count=len(failed) - most))
     others = counted(done, _("the other one"), _("the other {count}"))
     message = counted(len(failed), *sentences, done=done, others=others, problems=joined(separator, each))
     message = joined(" ", [message, more]) if more else message
-    raise BadInputError(message) if shown is None else PartlyDoneError(message, shown)
+    raise PartlyDoneError(message, shown) if shown else BadInputError(message)
 
 
 def not_counted(cohort: Cohort, failed: Collection[str], planes: Collection[str | Plane], total: int | None) -> str:

@@ -141,6 +141,14 @@ def read_facts(path: str | Path) -> dict[str, str]:
         return {key.removeprefix(FACT_PREFIX): reader.GetMetaData(key) for key in keys}
 
 
+def require_facts(path: str | Path, facts: Mapping[str, str]) -> None:
+    """Raise BadInputError when a file has other facts than before its voxels were read: they are of another writing."""
+    if read_facts(path) != dict(facts):
+        raise BadInputError(
+            _("The file '{path}' is being replaced. Try again when it has been written.").format(path=path)
+        )
+
+
 def write_image(
     path: str | Path,
     array: np.ndarray,

@@ -7,6 +7,7 @@ from datetime import datetime
 from pathlib import Path
 
 from ..core import BadInputError, CancelledError, Cohort, SparseAnnotateError, Watch
+from ..core.atomic_files import require_writable_place
 from ..core.drawn_on import AcceptedImage
 from ..core.failed_cases import report_failed
 from ..core.image_fingerprint import image_files
@@ -16,7 +17,6 @@ _NOT_ACCEPTED = (
     _("{count} image was not accepted (others accepted: {done}):\n{problems}"),
     _("{count} images were not accepted (others accepted: {done}):\n{problems}"),
 )
-_MOST_NAMED = 20
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,8 @@ def accept_image(request: AcceptImageRequest, watch: Watch) -> list[AcceptedImag
     """
     cohort = Cohort.open(request.cohort, request.state)
     cases = [case.name for case in cohort.select(request.cases)]
+    for folder in (cohort.state_folder, *(cohort.drawn_on_path(name).parent for name in cases[:1])):
+        require_writable_place(folder)
     drawn = [name for name in cases if cohort.drawn_on_path(name).is_file()]
     accepted: list[AcceptedImage] = []
     failed: dict[str, SparseAnnotateError] = {}
@@ -59,7 +61,7 @@ def accept_image(request: AcceptImageRequest, watch: Watch) -> list[AcceptedImag
             # One image that cannot be accepted must not stop the others.
             failed[name] = error
     if failed:
-        report_failed(failed, len(accepted), _NOT_ACCEPTED, _MOST_NAMED, "\n", accepted)
+        report_failed(failed, len(accepted), _NOT_ACCEPTED, accepted)
     return accepted
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..core import BadInputError, Cohort, SparseAnnotation, Watch
+from ..core import BadInputError, Cohort, SparseAnnotateError, SparseAnnotation, Watch
 from ..core.channels import fill_without_channels, missing_channels, stacked
 from ..core.images import write_image
 from ..core.messages import _
@@ -165,6 +166,16 @@ class Answers:
             return earlier, problems
         by_run, why = self._runs.of(name, watch)
         return [*by_run, *earlier], [*why, *problems]
+
+
+def with_readable_drawings(cohort: Cohort, names: Sequence[str]) -> list[str]:
+    """Those of these cases whose drawn slices can be read; reading the others tells what is wrong."""
+    found = []
+    for name in names:
+        with suppress(SparseAnnotateError):
+            cohort.annotation(name)
+            found.append(name)
+    return found
 
 
 def require_choosing(method: str) -> None:

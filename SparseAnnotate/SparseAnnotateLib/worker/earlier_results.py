@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from ..core import BadInputError, Cohort, SparseAnnotateError
-from ..core.images import read_facts, read_labels, read_percent
+from ..core.images import read_facts, read_labels, read_percent, require_facts
 from ..core.messages import _, joined, listed
 from ..core.origin import Origin, belongs_to
 from ..core.structure_values import matched_values, names_from_facts
@@ -68,7 +68,9 @@ def _source(cohort: Cohort, case: str, name: str, title: str) -> RunSource:
     if not path.is_file():
         raise BadInputError(_("The case '{case}' has none.").format(case=case))
     geometry = cohort.geometry(case)
-    labels, facts = read_labels(path, geometry), read_facts(path)
+    facts = read_facts(path)
+    labels = read_labels(path, geometry)
+    require_facts(path, facts)
     made = Origin.from_facts(facts)
     labels = _renumbered(labels, names_from_facts(facts), cohort)
     if made.image and made.image != cohort.image_since(case, path):

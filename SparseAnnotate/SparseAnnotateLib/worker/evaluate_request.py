@@ -11,15 +11,30 @@ from typing import Any
 
 import numpy as np
 
-from ..core import BadInputError, Cohort, SparseAnnotation, Watch, compare_labels, metrics
+from ..core import (
+    BadInputError,
+    CancelledError,
+    Cohort,
+    SparseAnnotateError,
+    SparseAnnotation,
+    Watch,
+    compare_labels,
+    metrics,
+)
 from ..core.applied_segmentation import AppliedSegmentation
 from ..core.atomic_files import expanded, require_writable
 from ..core.drawn_on import changed_images_sentence
-from ..core.images import read_facts, read_labels
-from ..core.messages import _, joined, listed
+from ..core.failed_cases import PartlyDoneError, report_failed
+from ..core.images import read_facts, read_labels, require_facts
+from ..core.messages import _, counted, joined, listed
 from ..core.origin import Origin, run_fingerprint, stale_sentence
 from ..interpolation import INTERPOLATORS
 from .figures_file import write_figures
+
+_NOT_COMPARED = (
+    _("{count} case was not compared (others compared: {done}):\n{problems}"),
+    _("{count} cases were not compared (others compared: {done}):\n{problems}"),
+)
 
 
 @dataclass(frozen=True)
@@ -31,6 +46,7 @@ class EvaluateRequest:
         batched_iou: also compute the IoU of each structure over all these cases together.
         tolerance: in mm; also compute the normalized surface Dice at it.
         csv: write the figures to this file, a row for each case and structure; see `write_figures`.
+        include_stale: also compare results that are out of date, as they are.
     """
 
     cohort: str
@@ -41,6 +57,7 @@ class EvaluateRequest:
     tolerance: float | None = None
     csv: str | None = None
     applied: bool = False
+    include_stale: bool = False
 
 
 @dataclass(frozen=True)
@@ -64,6 +81,8 @@ class Evaluation:
         stale: what has changed since the result was made; '' when nothing has.
         notes: sentences with further information about the figures.
         answer: True for a run's result in which drawn slices and fill took part; see `PredictRequest`.
+        refused: why the result was not compared, so that there are no figures: it is out of date, or cannot be read; ''
+            when it was compared.
     """
 
     case: str
@@ -81,14 +100,11 @@ class Evaluation:
     stale: str = ""
     notes: list[str] = field(default_factory=list)
     answer: bool = False
+    refused: str = ""
 
 
-class OutOfDateError(BadInputError):
-    """Results made from other drawings, images or models than the cohort has now; `shown` holds their figures."""
-
-    def __init__(self, message: str, shown: list[Evaluation]):
-        super().__init__(message)
-        self.shown = shown
+class OutOfDateError(PartlyDoneError):
+    """Results made from other drawings, images or models than the cohort has now; `shown` holds all Evaluations."""
 
 
 def evaluate(request: EvaluateRequest, watch: Watch) -> list[Evaluation]:
@@ -97,7 +113,8 @@ def evaluate(request: EvaluateRequest, watch: Watch) -> list[Evaluation]:
     Raises:
         BadInputError: when there is no such case, or a requested case lacks one of them. FileWriteError: the CSV file
             cannot be written.
-        OutOfDateError: when slices were drawn, an image replaced or a run trained again after a result was made.
+        OutOfDateError: after the others were compared, when slices were drawn, an image replaced or a run trained again
+            after a result was made. PartlyDoneError: as well, when results could not be read.
     """
     if request.tolerance is not None and not (request.tolerance >= 0 and math.isfinite(request.tolerance)):
         raise BadInputError(
@@ -109,55 +126,82 @@ def evaluate(request: EvaluateRequest, watch: Watch) -> list[Evaluation]:
     cases = _cases(cohort, request)
     if request.csv is not None:
         require_writable(expanded(request.csv))
-    run = (
-        Origin(run=request.run, run_content=run_fingerprint(cohort.run_folder(request.run)))
-        if request.run
-        else Origin()
-    )
-    results, changes = [], {}
+    run_content = run_fingerprint(cohort.run_folder(request.run)) if request.run else ""
+    results, failed = [], {}
     for number, name in enumerate(cases):
         watch.step(number / len(cases), _("measuring '{case}'").format(case=name))
-        path, annotation = _path_of(cohort, request, name), cohort.annotation(name, on_any_image=True)
-        made = Origin.from_facts(read_facts(path))
-        if request.applied:
-            made = made.without_annotation()
-        now = replace(cohort.origin(name, annotation, since=path), run=run.run, run_content=run.run_content)
-        change = made.changes(now)
-        if change:
-            changes[name] = change
-        if made.drawn and made.annotation != now.annotation:
-            # Figures of an old result refer to the slices that were drawn when it was made.
-            annotation = replace(annotation, ledger=made.ledger())
-        notes = [] if made.is_known else [_unknown_origin()]
-        if made.run_content and request.run and not run.run_content:
-            notes.append(
-                _(
-                    "The run '{run}' is no longer in the cohort, so it was not checked whether it was trained again "
-                    "after this result was made."
-                ).format(run=request.run)
-            )
-        image_change = cohort.image_change(name)
-        notes += [changed_images_sentence({name: image_change})] if image_change is not None else []
-        if request.applied:
-            labels = AppliedSegmentation.required(cohort, name).with_drawn(annotation).labels
-        else:
-            labels = read_labels(path, annotation.geometry)
-        figures = _evaluation(cohort, name, labels, annotation, change, notes, request.tolerance)
-        results.append(replace(figures, answer=bool(request.run) and made.method in INTERPOLATORS))
+        try:
+            results.append(_compared(cohort, request, run_content, name))
+        except CancelledError:
+            raise
+        except SparseAnnotateError as error:
+            failed[name] = error
+            results.append(Evaluation(name, None, None, None, 0, 0.0, refused=error.message))
+    compared = [result for result in results if not result.refused]
     if request.batched_iou:
-        _add_batched_iou(results)
-    if changes:
-        if request.applied:
-            what, remedy = _("applied segmentation"), _("Open the case in Slicer and apply a result again.")
-        elif request.run:
-            what = _("prediction")
-            remedy = _("Predict again (or import the predictions again), or name only cases that are up to date.")
-        else:
-            what, remedy = _("fill"), _("Fill again, or name only cases that are up to date.")
-        raise OutOfDateError(stale_sentence(what, changes, remedy), results)
-    if request.csv is not None:
-        write_figures(expanded(request.csv), results)
+        _add_batched_iou(compared)
+    if request.csv is not None and compared:
+        write_figures(expanded(request.csv), compared)
+    if failed:
+        failed |= {result.case: BadInputError(result.refused) for result in results if result.stale and result.refused}
+        report_failed(failed, len(compared), _NOT_COMPARED, results)
+    if len(compared) < len(results):
+        raise OutOfDateError(_stale_sentence(request, results), results)
     return results
+
+
+def _compared(cohort: Cohort, request: EvaluateRequest, run_content: str, name: str) -> Evaluation:
+    """The figures of one case; those of a result that is out of date only on request."""
+    path, annotation = _path_of(cohort, request, name), cohort.annotation(name, on_any_image=True)
+    facts = read_facts(path)
+    made = Origin.from_facts(facts)
+    if request.applied:
+        made = made.without_annotation()
+    now = replace(cohort.origin(name, annotation, since=path), run=request.run or "", run_content=run_content)
+    change = made.changes(now)
+    if made.drawn and made.annotation != now.annotation:
+        # Figures of an old result refer to the slices that were drawn when it was made.
+        annotation = replace(annotation, ledger=made.ledger())
+    out_of_date = _("This result is out of date: {change}.").format(change=change)
+    if change and not request.include_stale:
+        drawn, density = len(annotation.ledger.decided), annotation.density()
+        return Evaluation(name, None, None, None, drawn, density, stale=change, refused=out_of_date)
+    notes: list[str] = [out_of_date] if change else []
+    notes += [] if made.is_known else [_unknown_origin()]
+    if made.run_content and request.run and not run_content:
+        notes.append(
+            _(
+                "The run '{run}' is no longer in the cohort, so it was not checked whether it was trained again "
+                "after this result was made."
+            ).format(run=request.run)
+        )
+    image_change = cohort.image_change(name)
+    notes += [changed_images_sentence({name: image_change})] if image_change is not None else []
+    if request.applied:
+        labels = AppliedSegmentation.required(cohort, name).with_drawn(annotation).labels
+    else:
+        labels = read_labels(path, annotation.geometry)
+    require_facts(path, facts)
+    figures = _evaluation(cohort, name, labels, annotation, change, notes, request.tolerance)
+    return replace(figures, answer=bool(request.run) and made.method in INTERPOLATORS)
+
+
+def _stale_sentence(request: EvaluateRequest, results: Sequence[Evaluation]) -> str:
+    """Which results were refused, what has changed since, and what to do."""
+    what = _("applied segmentation") if request.applied else _("prediction") if request.run else _("fill")
+    if request.applied:
+        remedy = _("Open the case in Slicer and apply a result again.")
+    elif request.run:
+        remedy = _("Predict again (or import the predictions again).")
+    else:
+        remedy = _("Fill again.")
+    remedy += " " + _("Or compare results that are out of date as they are, with '--include-stale'.")
+    changes = {result.case: result.stale for result in results if result.refused}
+    others = len(results) - len(changes)
+    if others:
+        compared = counted(others, _("The other case was compared."), _("The other {count} cases were compared."))
+        remedy = joined(" ", [compared, remedy])
+    return stale_sentence(what, changes, remedy)
 
 
 def _evaluation(
@@ -233,8 +277,8 @@ def _cases(cohort: Cohort, request: EvaluateRequest) -> list[str]:
             raise BadInputError(
                 _(
                     "There is no prediction of the run '{run}' for a case with reference labels. Predict such a case "
-                    "first."
-                ).format(run=request.run)
+                    "first. Predictions in this cohort: {known}."
+                ).format(run=request.run, known=_list_of(cohort.names_of_predictions()) or _("none"))
             )
         raise BadInputError(_("There is no fill of a case with reference labels. Fill such a case first."))
     reasons = {reason: _list_of(names) for reason, names in missing.items() if names}

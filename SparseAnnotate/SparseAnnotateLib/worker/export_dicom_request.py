@@ -19,7 +19,7 @@ from ..core.dicom_packages import require_dicom_packages
 from ..core.dicom_source import SourceSeries, known_codes, read_source
 from ..core.dicom_writing import DicomSegment, algorithm_of, write_segmentation
 from ..core.failed_cases import report_failed
-from ..core.images import read_facts, read_labels
+from ..core.images import read_facts, read_labels, require_facts
 from ..core.messages import _, listed
 from ..core.origin import Origin, stale_sentence
 from ..core.provenance import filled_by, predicted_by
@@ -31,7 +31,6 @@ _NOT_WRITTEN = (
     _("{count} case was not written (others written: {done}):\n{problems}"),
     _("{count} cases were not written (others written: {done}):\n{problems}"),
 )
-_MOST_NAMED = 20
 
 
 @dataclass(frozen=True)
@@ -104,7 +103,7 @@ def export_dicom(request: ExportDicomRequest, watch: Watch) -> list[WrittenSegme
             # One case that cannot be written must not stop the others.
             failed[name] = error
     if failed:
-        report_failed(failed, len(written), _NOT_WRITTEN, _MOST_NAMED, "\n", written)
+        report_failed(failed, len(written), _NOT_WRITTEN, written)
     return written
 
 
@@ -171,16 +170,18 @@ def _result(cohort: Cohort, name: str, request: ExportDicomRequest) -> tuple[np.
     if request.applied:
         return _applied(cohort, name, annotation)
     path = _path_of(cohort, request, name)
-    made = Origin.from_facts(read_facts(path))
+    facts = read_facts(path)
+    made = Origin.from_facts(facts)
     run = request.run or made.run
     change = made.changes(cohort.origin(name, annotation, run=run, since=path))
     if change:
         what, remedy = (_("prediction"), _("Predict again.")) if request.run else (_("fill"), _("Fill again."))
         raise BadInputError(stale_sentence(what, {name: change}, remedy))
     labels = read_labels(path, annotation.geometry)
+    require_facts(path, facts)
     is_model_alone = bool(request.run) and made.method not in INTERPOLATORS
     source = predicted_by(request.run or "") if is_model_alone else filled_by(made.method)
-    names = names_from_facts(read_facts(path)) or cohort.labels
+    names = names_from_facts(facts) or cohort.labels
     return labels, names, Provenance.of_result(annotation, source, masks_by_value(labels, names, cohort.labels))
 
 

@@ -8,9 +8,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..core import DEFAULT_DEVICE, BadInputError, CancelledError, Cohort, SparseAnnotateError, Watch
+from ..core.atomic_files import require_writable_folders_of
+from ..core.failed_cases import NOT_FILLED, report_failed
 from ..core.messages import _
 from ..interpolation import DEFAULT_METHOD, TIME_LIMIT, auto_methods
-from .answers import Answers, require_choosing
+from .answers import Answers, require_choosing, with_readable_drawings
 from .packages import require_packages
 from .run_sources import RunSources
 
@@ -50,7 +52,7 @@ class FillResult:
     """What was filled in one case.
 
     Attributes:
-        case, path, confidence_path: the files written; '' for a case that could not be filled. seconds: duration.
+        case, path, confidence_path: the files written. seconds: duration.
         slices_drawn, density: of the annotation.
         summary: one sentence on how good the fill would be with half the slices; '' when it was not measured.
         warnings: sentences to read before relying on the fill.
@@ -74,9 +76,13 @@ def fill(request: FillRequest, watch: Watch) -> list[FillResult]:
 
     With 'auto', every method is tried on hidden drawn slices of up to 20 of the cases. Each structure is filled with
     the mixture that is best over all of them: a single volume has too few slices to decide by.
+
+    Raises PartlyDoneError when some cases could not be filled, after the others have been.
     """
     cohort = Cohort.open(request.cohort, request.state)
-    names = annotated(cohort, request.cases)
+    failed: dict[str, SparseAnnotateError] = {}
+    names = _annotated(cohort, request.cases, failed)
+    require_writable_folders_of(of(name) for of in (cohort.fill_path, cohort.fill_confidence_path) for name in names)
     usable = _usable(cohort, names, watch)
     if not usable:
         cohort.require_images_drawn_on(names, watch)
@@ -96,49 +102,53 @@ def fill(request: FillRequest, watch: Watch) -> list[FillResult]:
     for number, name in enumerate(names):
         filling.step(number / len(names), _("filling '{case}'").format(case=name))
         part = filling.part(number, len(names), f"'{name}': ")
-        start = time.monotonic()
         try:
-            answer = answers.of(name, part)
+            results.append(_filled(cohort, answers, name, part))
         except CancelledError:
             raise
         except SparseAnnotateError as error:
             # One case that cannot be filled must not stop the others.
-            if len(names) == 1:
-                raise
-            annotation = cohort.annotation(name, on_any_image=True)
-            drawn = len(annotation.ledger.decided)
-            warning = _("Not filled: {problem}").format(problem=error.message)
-            results.append(FillResult(name, "", "", 0.0, drawn, annotation.density(), warnings=[warning]))
-            continue
-        path, confidence_path = cohort.fill_path(name), cohort.fill_confidence_path(name)
-        answer.write(path, confidence_path)
-        results.append(
-            FillResult(
-                case=name,
-                path=str(path),
-                confidence_path=str(confidence_path),
-                seconds=round(time.monotonic() - start, 3),
-                slices_drawn=len(answer.annotation.ledger.decided),
-                density=answer.annotation.density(),
-                summary=answer.done.summary,
-                warnings=list(answer.done.warnings),
-                labels=answer.labels(),
-            )
-        )
+            failed[name] = error
+    if failed:
+        report_failed(failed, len(results), NOT_FILLED, results)
     return results
 
 
+def _filled(cohort: Cohort, answers: Answers, name: str, watch: Watch) -> FillResult:
+    """Fill one case and store it. Raises BadInputError, FileWriteError."""
+    start = time.monotonic()
+    answer = answers.of(name, watch)
+    path, confidence_path = cohort.fill_path(name), cohort.fill_confidence_path(name)
+    answer.write(path, confidence_path)
+    return FillResult(
+        case=name,
+        path=str(path),
+        confidence_path=str(confidence_path),
+        seconds=round(time.monotonic() - start, 3),
+        slices_drawn=len(answer.annotation.ledger.decided),
+        density=answer.annotation.density(),
+        summary=answer.done.summary,
+        warnings=list(answer.done.warnings),
+        labels=answer.labels(),
+    )
+
+
 def _usable(cohort: Cohort, names: Sequence[str], watch: Watch) -> list[str]:
-    """Those cases whose images can be read and are those that were drawn on, as far as that is known."""
+    """Those cases whose drawings and images can be read, and belong to each other, as far as that is known."""
     refused = cohort.images_not_drawn_on(names, watch)  # filling the case tells
-    return [name for name in names if name not in refused]
+    return with_readable_drawings(cohort, [name for name in names if name not in refused])
 
 
-def annotated(cohort: Cohort, names: Sequence[str]) -> list[str]:
-    """The cases of these names, or all with a drawn slice. Raises BadInputError when there is none."""
+def _annotated(cohort: Cohort, names: Sequence[str], failed: dict[str, SparseAnnotateError]) -> list[str]:
+    """The cases of these names, or all with a drawn slice; `failed` gets the errors of those that cannot be read.
+
+    Raises BadInputError when there is none.
+    """
     if names:
         return [case.name for case in cohort.select(names)]
-    found = cohort.annotated_cases()
+    found = cohort.annotated_cases(failed=failed)
+    if failed and not found:
+        report_failed(failed, 0, NOT_FILLED)
     if not found:
         raise BadInputError(
             _(

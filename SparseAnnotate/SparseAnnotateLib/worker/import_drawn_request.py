@@ -19,6 +19,7 @@ from ..core import (
     VolumeGeometry,
     Watch,
 )
+from ..core.atomic_files import require_writable_place
 from ..core.case_names import normal_name
 from ..core.cohort_file import check_labels
 from ..core.cropped_labels import read_cropped_labels
@@ -40,7 +41,6 @@ _NOT_TAKEN = (
     _("{count} mask was not taken (others taken: {done}):\n{problems}"),
     _("{count} masks were not taken (others taken: {done}):\n{problems}"),
 )
-_MOST_NAMED = 20
 _SHARES = (1.0, 9.0)  # of the time: looking for DICOM files, and reading masks
 
 
@@ -107,6 +107,7 @@ def import_drawn(request: ImportDrawnRequest, watch: Watch) -> list[TakenMask]:
     cohort = Cohort.open(request.cohort, request.state)
     wanted = {normal_name(case.name) for case in cohort.select(request.cases)} if request.cases else None
     looking, watch = (watch.stage(_SHARES, stage) for stage in range(2))
+    require_writable_place(cohort.state_folder)
     reading = _Reading(cohort, request, looking)
     dicom = reading.dicom
     matched = matched_masks(cohort, image_files(dicom.others), dicom)
@@ -136,7 +137,7 @@ def import_drawn(request: ImportDrawnRequest, watch: Watch) -> list[TakenMask]:
             failed[name] = error
     reading.warn_of_unused(of_case)
     if failed:
-        report_failed(failed, len(taken), _NOT_TAKEN, _MOST_NAMED, "\n", taken)
+        report_failed(failed, len(taken), _NOT_TAKEN, taken)
     return taken
 
 

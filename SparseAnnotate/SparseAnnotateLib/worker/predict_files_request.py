@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from ..core import DEFAULT_DEVICE, BadInputError, CancelledError, Cohort, FileWriteError, SparseAnnotateError, Watch
+from ..core.failed_cases import NAMED
 from ..core.image_fingerprint import KeptFingerprint
 from ..core.messages import _, counted, joined, listed
 from ..core.origin import run_fingerprint
@@ -29,7 +30,6 @@ from .scan_predictor import NO_MEMORY, MakePredictor, PredictorHere, ScanPredict
 RecordOf = Callable[[Path, KeptFingerprint], ResultRecord]
 """Gives the record of a scan with this fingerprint."""
 Outcome = Literal["labeled", "kept", "failed"]
-NAMED = 3
 
 
 @dataclass(frozen=True)
@@ -293,13 +293,14 @@ def _failed_sentence(failed: Sequence[ScanResult], done: int) -> str:
     problems = [_("'{name}': {problem}").format(name=result.name, problem=result.problem) for result in failed]
     return counted(
         len(failed),
-        _("{count} scan was not labeled ({done} others were). {problems}"),
-        _("{count} scans were not labeled ({done} others were). {problems}"),
+        _("{count} scan was not labeled (others labeled: {done}). {problems}"),
+        _("{count} scans were not labeled (others labeled: {done}). {problems}"),
         done=done,
         problems=_first_of(problems, " "),
     )
 
 
 def _first_of(sentences: Sequence[str], separator: str = "; ") -> str:
-    more = [_("and {count} more").format(count=len(sentences) - NAMED)] if len(sentences) > NAMED else []
-    return joined(separator, [*sentences[:NAMED], *more])
+    more = _("And {count} more.") if separator == " " else _("and {count} more")
+    others = [more.format(count=len(sentences) - NAMED)] if len(sentences) > NAMED else []
+    return joined(separator, [*sentences[:NAMED], *others])

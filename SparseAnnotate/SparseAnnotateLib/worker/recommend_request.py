@@ -23,7 +23,14 @@ from ..core import (
 from ..core.atomic_files import expanded, require_writable
 from ..core.drawn_on import changed_images_sentence
 from ..core.errors import PartlyCancelledError
-from ..core.failed_cases import NONE_RECOMMENDED, NOT_RECOMMENDED, not_counted, report_failed
+from ..core.failed_cases import (
+    NO_PICTURE,
+    NONE_RECOMMENDED,
+    NOT_IN_PICTURE,
+    NOT_RECOMMENDED,
+    not_counted,
+    report_failed,
+)
 from ..core.messages import _
 from ..selection import (
     FEATURES,
@@ -155,19 +162,19 @@ def recommend(request: RecommendRequest, watch: Watch) -> list[Recommended]:
 
 
 def picture(request: PictureRequest, watch: Watch) -> str:
-    """Write the picture; returns its path."""
+    """Write the picture; returns its path.
+
+    Raises PartlyDoneError when an image of some cases is not the one that was drawn on, or cannot be read; the picture
+    shows the others then.
+    """
     cohort = Cohort.open(request.cohort, request.state)
     names = [case.name for case in cohort.select(request.cases)]
     path = expanded(request.path)
     require_writable(path)
     steps = _Steps(watch, 2)
-    examining = steps.next()
-    cohort.require_images_drawn_on(names, examining)
-    position = _positions(cohort)
-    volumes = []
-    for number, name in enumerate(names):
-        examining.step(number / len(names), _("examining '{case}'").format(case=name))
-        volumes.append(_volume(cohort, name, request.whole, position[name]))
+    read = _shared_channels(cohort, names)
+    volumes, failed = _usable_volumes(cohort, names, request.whole, read, steps.next(), NO_PICTURE)
+    names = [volume.name for volume in volumes]
     found = [e.plane for volume in volumes for e in volume.ledger.entries]
     planes = [Plane.named(name) for name in request.planes] or [plane for plane in Plane if plane in found]
     if not planes:
@@ -179,6 +186,8 @@ def picture(request: PictureRequest, watch: Watch) -> str:
 
     todo = {v.name: [e for e in v.ledger.todo if e.plane in planes] for v in volumes}
     write_picture(path, volumes, planes, todo, features)
+    if failed:
+        report_failed(failed, len(names), NOT_IN_PICTURE, str(path))
     return str(path)
 
 
@@ -229,11 +238,18 @@ def _by_case(names: Sequence[str], planes: Sequence[Plane], flat: list[np.ndarra
 
 
 def _usable_volumes(
-    cohort: Cohort, names: Sequence[str], whole: bool, read: Sequence[str], watch: Watch
+    cohort: Cohort,
+    names: Sequence[str],
+    whole: bool,
+    read: Sequence[str],
+    watch: Watch,
+    none: tuple[str, str] = NONE_RECOMMENDED,
 ) -> tuple[list[Volume], dict[str, SparseAnnotateError]]:
-    """The volumes that slices can be recommended of, and the errors of the other cases.
+    """The volumes that slices can be recommended of, or shown, and the errors of the other cases.
 
-    `read`: the channels whose images are going to be read, the first one first; a case without them is left out.
+    Args:
+        read: the channels whose images are going to be read, the first one first; a case without them is left out.
+        none: what to say when there is no such volume.
 
     Raises BadInputError when all cases have an error.
     """
@@ -253,7 +269,7 @@ def _usable_volumes(
             # One case that cannot be read must not stop the others.
             failed[name] = error
     if names and not volumes:
-        _report_all(cohort, failed)
+        _report_all(cohort, failed, none)
     return volumes, failed
 
 
@@ -274,7 +290,7 @@ def _shared_channels(cohort: Cohort, names: Sequence[str]) -> list[str]:
     return [c for c in cohort.channels if all(c in cohort.channel_paths(name) for name in names)] or [""]
 
 
-def _report_all(cohort: Cohort, failed: Mapping[str, SparseAnnotateError]) -> NoReturn:
+def _report_all(cohort: Cohort, failed: Mapping[str, SparseAnnotateError], sentences: tuple[str, str]) -> NoReturn:
     """Raise BadInputError when no case can be used; it names each kind of problem."""
     changes = cohort.image_changes(failed)
     if len(changes) == len(failed):
@@ -282,7 +298,7 @@ def _report_all(cohort: Cohort, failed: Mapping[str, SparseAnnotateError]) -> No
     kinds = [[name for name in failed if (name in changes) == is_change] for is_change in (True, False)]
     # Only the first ones are named.
     order = [name for names in zip_longest(*kinds) for name in names if name is not None]
-    report_failed({name: failed[name] for name in order}, 0, NONE_RECOMMENDED)
+    report_failed({name: failed[name] for name in order}, 0, sentences)
 
 
 def _positions(cohort: Cohort) -> dict[str, int]:

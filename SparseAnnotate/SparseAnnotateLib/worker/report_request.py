@@ -11,7 +11,7 @@ from ..core import BadInputError, Case, Cohort, Effort, Ledger, Provenance, Slic
 from ..core.applied_segmentation import AppliedSegmentation
 from ..core.atomic_files import expanded, require_writable, written_atomically
 from ..core.drawn_on import ImageChange, changed_images_sentence
-from ..core.images import read_facts, read_labels
+from ..core.images import read_facts, read_labels, require_facts
 from ..core.messages import _
 from ..core.origin import Origin
 from ..core.provenance import NOT_LABELED, filled_by, predicted_by
@@ -190,13 +190,15 @@ def _results(cohort: Cohort, case: Case) -> Iterator[ResultState]:
 
 def _result(cohort: Cohort, case: Case, made_by: str, path: Path) -> ResultState:
     run = None if made_by == FILL else made_by
-    made, annotation = Origin.from_facts(read_facts(path)), cohort.annotation(case.name, on_any_image=True)
+    facts, annotation = read_facts(path), cohort.annotation(case.name, on_any_image=True)
+    made = Origin.from_facts(facts)
     change = made.changes(cohort.origin(case.name, annotation, run=run or "", since=path))
     state = ResultState(made_by, made.method, str(change))
     if change:
         return state
     source = predicted_by(run) if run is not None else filled_by(made.method)
-    labels, names = read_labels(path, annotation.geometry), names_from_facts(read_facts(path)) or cohort.labels
+    labels, names = read_labels(path, annotation.geometry), names_from_facts(facts) or cohort.labels
+    require_facts(path, facts)
     provenance = Provenance.of_result(annotation, source, masks_by_value(labels, names, cohort.labels))
     provenance.sources[labels == 0] = NOT_LABELED
     state = replace(state, sources=provenance.counts())

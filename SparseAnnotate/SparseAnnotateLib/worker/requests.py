@@ -22,14 +22,15 @@ from ..core import (
     SparseAnnotation,
     Watch,
 )
+from ..core.atomic_files import require_writable_folders_of
 from ..core.drawn_on import ImageChange, changed_images_sentence
-from ..core.failed_cases import report_failed
+from ..core.failed_cases import NOT_LABELED, report_failed
 from ..core.messages import _, joined
 from ..core.oracle import drawn_from_reference
 from ..core.voxel_values import unnamed_labels_sentence
 from .accept_image_request import AcceptImageRequest, accept_image
 from .add_channel_request import AddChannelRequest, add_channel
-from .answers import Answers
+from .answers import Answers, with_readable_drawings
 from .compare_request import CompareRequest, compare
 from .correct_request import CorrectRequest, correct
 from .create_request import CreateRequest, add, create
@@ -182,10 +183,12 @@ def predict(request: PredictRequest, watch: Watch) -> list[CaseResult]:
 
     A case with drawn slices gets what `fill` with this run gives, unless `model_only`: drawn slices, fill methods and
     run together. Its confidence is written beside it.
+
+    Raises PartlyDoneError when some cases could not be labeled, after the others have been.
     """
     results, failed = predict_each(request, watch)
     if failed:
-        report_failed(failed, len(results))
+        report_failed(failed, len(results), NOT_LABELED, results)
     return results
 
 
@@ -204,10 +207,14 @@ def predict_each(
     clean_up = clean_up_of(request)
     predictor = Predictor(cohort, request.run, request.device, request.flips, request.models)
     warn_of_flips(predictor.card, request.run, request.flips)
-    drawn = [] if request.model_only else cohort.annotated_cases(among=cases)
+    kinds = ("entropy", "disagreement") if request.uncertainty else ()
+    uncertainty = [cohort.uncertainty_path(request.run, name, kind) for name in cases for kind in kinds]
+    require_writable_folders_of([cohort.prediction_path(request.run, name) for name in cases] + uncertainty)
+    unreadable: dict[str, SparseAnnotateError] = {}  # labeling the case tells
+    drawn = [] if request.model_only else cohort.annotated_cases(cases, unreadable)
     answers, why_not = None, None
     changed = cohort.image_changes(cases, watch)
-    drawn = [name for name in drawn if name not in changed]
+    drawn = with_readable_drawings(cohort, [name for name in drawn if name not in changed])
     if drawn:
         by_run = replace(clean_up, largest_component=False, smoothing=0.0)
         like = FillRequest(request.cohort, request.state, tuple(drawn), device=request.device, run=request.run)

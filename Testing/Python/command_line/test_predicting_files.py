@@ -254,7 +254,7 @@ def test_damaged_scans_do_not_stop_the_others_and_are_named(run, scans, tmp_path
     assert main(arguments) == 1
     captured = capsys.readouterr()
     assert "3 scans were labeled" in captured.out
-    assert "3 scans were not labeled (3 others were)." in captured.err
+    assert "3 scans were not labeled (others labeled: 3)." in captured.err
     for name in ("'cut'", "'text'", "'uniform'"):
         assert name in captured.err
     assert sorted(path.name for path in out.glob("*.nrrd")) == [f"scan_{number}.nrrd" for number in range(3)]

@@ -95,7 +95,7 @@ def test_what_is_missing_is_said(trained, scans, tmp_path, capsys):
     (scans / "b_t1.nii.gz").unlink()
     assert predicted(cohort, scans, tmp_path / "out", *CHANNELS) == 1
     said = capsys.readouterr().err
-    assert "1 scan was not labeled (1 others were)" in said
+    assert "1 scan was not labeled (others labeled: 1)" in said
     assert "'b': It has no image of the channel 'T1'." in said
     assert (tmp_path / "out/a.nrrd").is_file()
     for options, words in (

@@ -25,8 +25,10 @@ from SparseAnnotateLib.command_line.terminal_output import show_notes, show_tabl
 from SparseAnnotateLib.core import Cohort, Plane, Progress, SparseAnnotation, VolumeGeometry, Watch
 from SparseAnnotateLib.core.errors import FileWriteError
 from SparseAnnotateLib.core.images import write_image
+from SparseAnnotateLib.runs import PRESETS
 from SparseAnnotateLib.runs.run_folder import RunFolder
-from SparseAnnotateLib.worker import process_environment, train_request
+from SparseAnnotateLib.selection import STRATEGIES
+from SparseAnnotateLib.worker import evaluate_request, fill_request, process_environment, train_request
 from system_needs import needs_posix_limits
 
 GEOMETRY = VolumeGeometry.from_spacing((24, 28, 32), (2.0, 1.0, 1.0))
@@ -158,14 +160,63 @@ def test_verbose_says_where_an_error_comes_from(tmp_path):
     assert quiet.stderr.splitlines()[-1] == verbose.stderr.splitlines()[-1]
 
 
+def test_verbose_progress_lines_begin_with_the_time(capsys):
+    for with_time in (False, True):
+        with progress_lines(with_time) as report:
+            report(Progress(0.5, "filling"))
+        shown = capsys.readouterr().err
+        assert bool(re.match(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d  50% filling\n", shown)) == with_time, shown
+
+
+def test_a_file_that_the_user_has_named_is_not_said_to_go_into_another_state_folder(ball_cohort, capsys, monkeypatch):
+    def full(*_given):
+        raise FileWriteError(f"'{ball_cohort.folder}/figures.csv' cannot be written: no permission to write there.")
+
+    filled = ["fill", str(ball_cohort.folder), "--method", "shape", "--quiet"]
+    assert main(filled) == 0
+    monkeypatch.setattr(evaluate_request, "require_writable", full)
+    assert main(["evaluate", str(ball_cohort.folder), "--csv", str(ball_cohort.folder / "figures.csv")]) == 1
+    assert "--state" not in capsys.readouterr().err
+    monkeypatch.setattr(fill_request, "require_writable_folders_of", full)
+    assert main(filled) == 1
+    assert "'--state FOLDER'" in capsys.readouterr().err
+
+
 @pytest.mark.skipif(os.name == "nt", reason="shells of POSIX")
 def test_a_shell_can_complete_commands_and_options(tmp_path):
     for line, expected in (("sparse-annotate pre", "predict"), ("sparse-annotate fill x --meth", "--method")):
-        answer = tmp_path / "answer"
-        asking = {"_ARGCOMPLETE": "1", "COMP_LINE": line, "COMP_POINT": str(len(line)), "IFS": "\n"}
-        asking |= {"_ARGCOMPLETE_STDOUT_FILENAME": str(answer), "_ARGCOMPLETE_IFS": "\n"}
-        ran(environment=asking)
-        assert expected in [word.strip() for word in answer.read_text().split("\n")]
+        assert expected in completed(line, tmp_path)
+
+
+def completed(line: str, folder) -> list[str]:
+    """What a shell is offered for a line that has been begun."""
+    answer = folder / "answer"
+    asking = {"_ARGCOMPLETE": "1", "COMP_LINE": line, "COMP_POINT": str(len(line)), "IFS": "\n"}
+    asking |= {"_ARGCOMPLETE_STDOUT_FILENAME": str(answer), "_ARGCOMPLETE_IFS": "\n"}
+    ran(environment=asking)
+    return [word.strip() for word in answer.read_text().split("\n")]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="shells of POSIX")
+def test_a_shell_is_offered_the_choices_of_options_and_the_names_in_the_cohort(ball_cohort, tmp_path):
+    (ball_cohort.run_folder("first")).mkdir(parents=True)
+    (ball_cohort.run_folder("first") / "plan.json").write_text("{}")
+    write_image(ball_cohort.prediction_path("imported", "ball_0"), ball(), ball_cohort.geometry("ball_0"))
+    folder = ball_cohort.folder
+    for line, expected in (
+        ("recommend x --strategy ", set(STRATEGIES)),
+        ("recommend x --planes axial cor", {"coronal"}),
+        ("fill x --method sh", {"shape"}),
+        ("train x --run a --preset ", set(PRESETS)),
+        ("predict --run x -i y -o z --format nii", {"nii", "nii.gz"}),
+        (f"predict {folder} --run ", {"first", "imported"}),
+        (f"evaluate {folder} --run im", {"imported"}),
+        (f"fill {folder} --cases ball_0 ba", {"ball_0", "ball_1"}),
+        (f"correct {folder} ball_0 --structure ", {"shell", "kernel"}),
+        (f"submit predict {folder} --run fi", {"first"}),
+    ):
+        assert set(completed(f"sparse-annotate {line}", tmp_path)) == expected, line
+    assert completed("sparse-annotate predict nowhere --run ", tmp_path) == [""]
 
 
 def test_a_training_into_a_log_file_names_its_steps(ball_cohort):

@@ -20,6 +20,7 @@ from SparseAnnotateLib.core import (
     Ledger,
     LedgerEntry,
     Plane,
+    RunError,
     SliceState,
     SparseAnnotation,
     VolumeGeometry,
@@ -27,6 +28,7 @@ from SparseAnnotateLib.core import (
 )
 from SparseAnnotateLib.core.images import read_facts, read_image, read_labels, write_image
 from SparseAnnotateLib.core.origin import Origin
+from SparseAnnotateLib.learning.exchange import monai_bundle
 from SparseAnnotateLib.learning.exchange.monai_bundle import export_bundle, import_bundle
 from SparseAnnotateLib.learning.exchange.nnunet import (
     LEDGER_FOLDER,
@@ -405,6 +407,65 @@ def test_a_bad_export_is_refused_in_words(oblique_cohort, tmp_path):
     export_nnunet_dataset(oblique_cohort, tmp_path / "Dataset501_X", ["drawn"], Watch())
     with pytest.raises(BadInputError, match="already contains a dataset"):
         export_nnunet_dataset(oblique_cohort, tmp_path / "Dataset501_X", ["drawn"], Watch())
+
+
+def draw_more(cohort, value: int) -> None:
+    """Draw one more coronal slice of the case 'drawn', with this label on all of it."""
+    geometry, labels = cohort.geometry("drawn"), cohort.annotation("drawn").labels.copy()
+    labels[:, 16] = value
+    cohort.save_annotation("drawn", SparseAnnotation.from_slices(labels, geometry, Plane.CORONAL, [2, 9, 14, 16, 20]))
+
+
+@pytest.mark.parametrize("what", ["a slice", "the image"])
+def test_a_case_that_changes_while_its_files_are_written_makes_no_dataset(oblique_cohort, tmp_path, monkeypatch, what):
+    folder, real = tmp_path / "Dataset501_Oblique", Cohort.channel_image
+
+    def changing(cohort, *of):
+        if what == "a slice":
+            draw_more(cohort, 3)
+        else:
+            write_image(cohort.image_path("drawn"), noisy_image(ball(), 5), cohort.geometry("drawn"))
+        return real(cohort, *of)
+
+    monkeypatch.setattr(Cohort, "channel_image", changing)
+    with pytest.raises(BadInputError, match="'drawn'"):
+        export_nnunet_dataset(oblique_cohort, folder, ["drawn"], Watch())
+    assert not (folder / "dataset.json").exists()
+
+
+def test_a_structure_that_is_drawn_first_while_a_dataset_is_written_makes_none(oblique_cohort, tmp_path):
+    folder = tmp_path / "Dataset501_Oblique"
+    watch = Watch(lambda progress: draw_more(oblique_cohort, 9) if "'drawn'" in progress.message else None)
+    with pytest.raises(BadInputError, match=r"'drawn' changed while .*\(another structure was drawn\)\. Export again"):
+        export_nnunet_dataset(oblique_cohort, folder, ["drawn"], watch)
+    assert not (folder / "dataset.json").exists()
+
+
+def test_a_prediction_that_changes_while_it_is_imported_is_refused(oblique_cohort, tmp_path):
+    folder = export_nnunet_dataset(oblique_cohort, tmp_path / "Dataset501_Oblique", ["drawn"], Watch())
+    geometry, path = oblique_cohort.geometry("bare"), tmp_path / "out" / "bare.nii.gz"
+    write_image(path, np.full(geometry.shape, 2, np.uint8), geometry)
+
+    def report(progress) -> None:
+        if "reading" in progress.message:
+            write_image(path, np.full(geometry.shape, 1, np.uint8), geometry)
+
+    with pytest.raises(BadInputError, match=r"bare.nii.gz' changed while predictions were imported"):
+        import_nnunet_predictions(oblique_cohort, tmp_path / "out", folder, "nnU-Net", Watch(report))
+
+
+def test_a_run_that_is_trained_again_while_it_is_exported_makes_no_bundle(oblique_cohort, tmp_path, monkeypatch):
+    train(oblique_cohort, "r", TrainingSettings(**QUICK_TRAINING), ["drawn"])
+    real, card = monai_bundle._all_weights, oblique_cohort.run_folder("r") / "card.json"
+
+    def changing(*of):
+        card.write_text(card.read_text() + "\n")
+        return real(*of)
+
+    monkeypatch.setattr(monai_bundle, "_all_weights", changing)
+    with pytest.raises(RunError, match="The run 'r' changed while it was exported"):
+        export_bundle(oblique_cohort, "r", tmp_path / "bundle")
+    assert not (tmp_path / "bundle").exists()
 
 
 @pytest.mark.parametrize("normalisation", ["z_score", "percentile"])

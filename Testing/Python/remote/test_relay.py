@@ -184,6 +184,18 @@ def test_a_case_that_a_host_cannot_use_does_not_keep_the_slices_of_the_others_th
     assert listed == {(n, e.plane.value, e.index) for n in "ab" for e in cohort.ledger(n).todo}
 
 
+@needs_ssh_server
+def test_a_case_that_cannot_be_filled_there_is_named_and_the_others_are_filled(relay, cohort):
+    write_image(cohort.image_path("a"), noisy_image(LABELS, 7), GEOMETRY)
+    request = {"cohort": str(cohort.folder), "method": "shape"}
+    with pytest.raises(PartlyDoneError, match=r"1 case was not filled \(others filled: 1\):\n'a': .*image") as error:
+        relay.answer("fill", request, Watch(), always_there=True)
+    (row,) = error.value.shown
+    assert (row["case"], row["path"]) == ("b", str(cohort.fill_path("b")))
+    assert cohort.fill_path("b").is_file()
+    assert not cohort.fill_path("a").is_file()
+
+
 def drawn_more(cohort: Cohort) -> None:
     """Draw another slice of the case 'a'."""
     cohort.save_annotation("a", SparseAnnotation.from_slices(LABELS, GEOMETRY, Plane.AXIAL, [2, 3, 5, 8, 11, 14]))

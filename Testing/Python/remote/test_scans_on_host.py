@@ -112,7 +112,7 @@ def test_scans_are_labeled_as_here_and_nothing_of_them_stays_there(runs, gpu, tm
     on_host = ("--on", gpu.name, "--allow-copying", "--uncertainty")
     assert predicted(runs["single"], scans, tmp_path / "out", *on_host) == 1
     said = capsys.readouterr().err
-    assert "1 scan was not labeled (2 others were). 'uniform': " in said
+    assert "1 scan was not labeled (others labeled: 2). 'uniform': " in said
     assert f"On '{gpu.name}'" in said
     assert not any(PERSON.encode() in content for content in seen)
     assert left_there(gpu) == []

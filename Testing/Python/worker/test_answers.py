@@ -15,6 +15,7 @@ from SparseAnnotateLib.core import (
     BadInputError,
     CancelledError,
     Cohort,
+    FileWriteError,
     Ledger,
     Plane,
     RunError,
@@ -22,6 +23,7 @@ from SparseAnnotateLib.core import (
     SparseAnnotation,
     Watch,
 )
+from SparseAnnotateLib.core.failed_cases import PartlyDoneError
 from SparseAnnotateLib.core.images import read_facts, read_labels, read_percent
 from SparseAnnotateLib.core.origin import Origin
 from SparseAnnotateLib.learning.prediction.predictor import Predictor
@@ -200,10 +202,32 @@ def test_a_case_that_the_run_cannot_predict_is_an_error_and_the_others_go_on(tra
     for changes in ({}, {"model_only": True}):
         path = trained.prediction_path("r", "ball_1")
         path.unlink(missing_ok=True)
-        expected = r"1 case was not labeled \(1 others were\). 'ball_0': This cannot"
-        with pytest.raises(BadInputError, match=expected):
+        expected = r"1 case was not labeled \(others labeled: 1\):\n'ball_0': This cannot"
+        with pytest.raises(PartlyDoneError, match=expected) as error:
             predicted(trained, **changes)
+        assert [row.case for row in error.value.shown] == ["ball_1"]
         assert path.is_file()
+
+
+@pytest.mark.parametrize("damaged", ["ledgers", "annotations"])
+def test_a_case_whose_drawing_is_damaged_is_named_and_the_others_are_labeled(trained, damaged):
+    (path,) = (trained.folder / damaged).glob("ball_0.*")
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) // 2])
+    with pytest.raises(PartlyDoneError, match=rf"others labeled: 1\):\n'ball_0': .*{path.name}") as error:
+        predicted(trained)
+    (good,) = error.value.shown
+    assert (good.case, bool(good.confidence_path)) == ("ball_1", True)
+
+
+@pytest.mark.parametrize("place", ["predictions/r", "predictions/r/entropy"])
+def test_a_folder_that_cannot_be_written_is_reported_before_anything_is_labeled(trained, monkeypatch, place):
+    path = trained.folder / place
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("a file where the folder would be")
+    monkeypatch.setattr(requests, "Answers", None)
+    with pytest.raises(FileWriteError, match=f"{path.name}' cannot be written"):
+        predicted(trained, uncertainty=True)
 
 
 def renumbered(cohort) -> None:

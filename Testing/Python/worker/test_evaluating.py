@@ -232,15 +232,88 @@ def test_a_csv_file_has_a_row_for_each_case_and_structure(ball_cohort, capsys):
     assert {row["surface_dice"] for row in rows_of(path)} == {""}
 
 
-def test_stale_figures_are_shown_and_not_written_to_a_file(ball_cohort, capsys):
+def test_results_out_of_date_are_in_no_table_mean_or_file_and_are_named_with_what_to_do(ball_cohort, capsys):
     filled(ball_cohort)
+    kept = figures(ball_cohort)["ball_1"]
     draw_more(ball_cohort, "ball_0", 12)
+    path = ball_cohort.folder.parent / "figures.csv"
+    command = ["evaluate", str(ball_cohort.folder), "--csv", str(path)]
+    assert main(command) == 1
+    captured = capsys.readouterr()
+    assert "Dice over all voxels" in captured.out
+    assert f"Mean Dice {kept.dice:.4g} over 1 of 1 case." in captured.out
+    assert "ball_0" not in captured.out
+    assert "'ball_0' is out of date: 1 more slice has been drawn since. The other case was compared. Fill again." in (
+        captured.err
+    )
+    assert "--include-stale" in captured.err
+    assert {row["case"] for row in rows_of(path)} == {"ball_1"}
+    assert main([*command, "--include-stale"]) == 0
+    captured = capsys.readouterr()
+    assert "over 2 of 2 cases." in captured.out
+    assert "- 'ball_0': This result is out of date: 1 more slice has been drawn since." in captured.out
+    assert {row["case"] for row in rows_of(path)} == {"ball_0", "ball_1"}
+
+
+def test_where_all_results_are_out_of_date_no_table_is_shown_and_no_file_written(ball_cohort, capsys):
+    filled(ball_cohort)
+    for name in ("ball_0", "ball_1"):
+        draw_more(ball_cohort, name, 13)
     path = ball_cohort.folder.parent / "figures.csv"
     assert main(["evaluate", str(ball_cohort.folder), "--csv", str(path)]) == 1
     captured = capsys.readouterr()
-    assert "Dice over all voxels" in captured.out
-    assert "'ball_0' is out of date: 1 more slice has been drawn since. Fill again" in captured.err
+    assert captured.out == ""
+    assert "out of date for 2 cases" in captured.err
     assert not path.exists()
+
+
+def test_a_damaged_result_does_not_keep_the_others_from_being_compared(ball_cohort, capsys):
+    filled(ball_cohort)
+    draw_more(ball_cohort, "ball_1", 13)
+    filled(ball_cohort, cases=("ball_1",))
+    path = ball_cohort.fill_path("ball_0")
+    path.write_bytes(path.read_bytes()[:300])
+    assert main(["evaluate", str(ball_cohort.folder), "--json"]) == 1
+    captured = capsys.readouterr()
+    first, second = json.loads(captured.out)
+    assert "cannot be read" in first["refused"]
+    assert first["dice"] is None
+    assert second["dice"] > 0.5
+    assert second["refused"] == ""
+    assert "1 case was not compared (others compared: 1):\n'ball_0': The file" in captured.err
+    draw_more(ball_cohort, "ball_1", 5)
+    assert main(["evaluate", str(ball_cohort.folder)]) == 1
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert "2 cases were not compared" in captured.err
+    assert "'ball_1': This result is out of date: 1 more slice has been drawn since." in captured.err
+
+
+def test_a_fill_that_is_replaced_while_it_is_read_is_not_compared(ball_cohort, monkeypatch):
+    filled(ball_cohort)
+    real = evaluate_request.read_labels
+
+    def replaced(path, geometry):
+        draw_more(ball_cohort, "ball_0", 12)
+        filled(ball_cohort, cases=("ball_0",))
+        return real(path, geometry)
+
+    monkeypatch.setattr(evaluate_request, "read_labels", replaced)
+    with pytest.raises(BadInputError, match=r"fills.ball_0\.nrrd' is being replaced\. Try again"):
+        figures(ball_cohort, cases=("ball_0",))
+
+
+def test_each_table_of_several_cases_ends_with_their_mean(ball_cohort, capsys):
+    filled(ball_cohort)
+    known = figures(ball_cohort)
+    assert main(["evaluate", str(ball_cohort.folder), "--measures", "iou"]) == 0
+    shown = capsys.readouterr().out
+    assert len([line for line in shown.splitlines() if line.split()[:1] == ["mean"]]) == 3
+    last = next(line for line in reversed(shown.splitlines()) if line.split()[:1] == ["mean"])
+    means = [sum(getattr(case, name) for case in known.values()) / 2 for name in ("dice", "undrawn_dice")]
+    assert last.split()[1:3] == [f"{mean:.4g}" for mean in means]
+    assert main(["evaluate", str(ball_cohort.folder), "--cases", "ball_0"]) == 0
+    assert "SD" not in capsys.readouterr().out
 
 
 def test_a_csv_file_that_cannot_be_written_is_an_error_in_a_sentence_before_measuring(ball_cohort, capsys, monkeypatch):
@@ -274,15 +347,19 @@ def test_a_fill_that_is_older_than_the_drawings_is_refused_with_the_case_and_wha
     draw_more(ball_cohort, "ball_0", 12)
     draw_more(ball_cohort, "ball_0", 20)
     with pytest.raises(
-        OutOfDateError, match=r"'ball_0' is out of date: 2 more slices have been drawn since\. Fill again"
+        OutOfDateError, match=r"'ball_0' is out of date: 2 more slices have been drawn since\. .* Fill again"
     ) as caught:
         figures(ball_cohort)
-    # The figures of the old fill are those of the slices that were drawn then.
     shown = {e.case: e for e in caught.value.shown}
     assert shown["ball_0"].stale == "2 more slices have been drawn since"
-    assert shown["ball_0"].slices_drawn == before["ball_0"].slices_drawn
-    assert shown["ball_0"].undrawn_dice == before["ball_0"].undrawn_dice
+    assert shown["ball_0"].refused == "This result is out of date: 2 more slices have been drawn since."
+    assert shown["ball_0"].dice is None
     assert shown["ball_1"] == before["ball_1"]
+    # The figures of the old fill are those of the slices that were drawn then.
+    old = figures(ball_cohort, include_stale=True)["ball_0"]
+    assert old.stale == "2 more slices have been drawn since"
+    assert old.slices_drawn == before["ball_0"].slices_drawn
+    assert old.undrawn_dice == before["ball_0"].undrawn_dice
     assert figures(ball_cohort, cases=("ball_1",)) == {"ball_1": before["ball_1"]}
     assert main(["evaluate", str(ball_cohort.folder), "--json"]) == 1
     captured = capsys.readouterr()
@@ -312,6 +389,14 @@ def test_a_prediction_by_a_run_that_was_trained_again_is_refused(ball_cohort):
     (run / "card.json").unlink()
     (note,) = figures(ball_cohort, "r", ("ball_0",))["ball_0"].notes
     assert note.startswith("The run 'r' is no longer in the cohort")
+
+
+def test_a_run_without_predictions_is_refused_with_those_that_there_are(ball_cohort):
+    with pytest.raises(BadInputError, match=r"run 'nope' .* Predictions in this cohort: none\."):
+        figures(ball_cohort, "nope")
+    by_hand(ball_cohort, "hand", "ball_0", ball_cohort.reference("ball_0"))
+    with pytest.raises(BadInputError, match=r"run 'nope' .* Predictions in this cohort: 'hand'\."):
+        figures(ball_cohort, "nope")
 
 
 def test_a_result_of_another_program_is_measured_and_this_is_reported(ball_cohort):

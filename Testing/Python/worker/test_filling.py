@@ -13,18 +13,21 @@ from SparseAnnotateLib.core import (
     BadInputError,
     CancelledError,
     Cohort,
+    FileWriteError,
     Plane,
     SparseAnnotateError,
     SparseAnnotation,
     VolumeGeometry,
     Watch,
 )
+from SparseAnnotateLib.core.failed_cases import PartlyDoneError
 from SparseAnnotateLib.core.images import read_facts, read_image, read_labels, write_image
 from SparseAnnotateLib.core.origin import Origin
 from SparseAnnotateLib.interpolation import INTERPOLATORS
 from SparseAnnotateLib.interpolation.interpolators.shape import ShapeInterpolator
 from SparseAnnotateLib.worker import answers as filling
-from SparseAnnotateLib.worker import requests
+from SparseAnnotateLib.worker import fill_request, requests
+from SparseAnnotateLib.worker.answers import Answer
 from SparseAnnotateLib.worker.requests import FillRequest
 from system_needs import needs_slicer
 
@@ -162,17 +165,58 @@ def test_a_case_with_only_empty_slices_is_filled_with_nothing_beside_others_and_
         filled(ball_cohort, cases=(cases[1],))
 
 
-def test_one_bad_case_does_not_keep_the_others_from_being_filled(ball_cohort):
+def test_one_bad_case_does_not_keep_the_others_from_being_filled(ball_cohort, capsys):
     cases = ball_cohort.annotated_cases()
     image, geometry = ball_cohort.image(cases[0])
     broken = image.copy()
     broken[0, 0, 0] = np.nan
     write_image(ball_cohort.image_path(cases[0]), broken, geometry, compress=False)
     ball_cohort.accept_image(cases[0])
-    bad, good = filled(ball_cohort, method="random_walk")
-    assert bad.path == ""
-    assert bad.warnings[0].startswith("Not filled: The image")
+    problem = rf"^1 case was not filled \(others filled: 1\):\n'{cases[0]}': The image"
+    with pytest.raises(PartlyDoneError, match=problem) as error:
+        filled(ball_cohort, method="random_walk")
+    (good,) = error.value.shown
+    assert good.case == cases[1]
     assert read_image(good.path)[0].any()
+    assert main(["fill", str(ball_cohort.folder), "--method", "random_walk"]) == 1
+    shown = capsys.readouterr()
+    assert cases[1] in shown.out
+    assert cases[0] not in shown.out
+    assert f"'{cases[0]}': The image" in shown.err
+
+
+@pytest.mark.parametrize("damaged", ["ledgers", "annotations"])
+def test_a_case_whose_drawing_is_damaged_is_named_and_the_others_are_filled(ball_cohort, damaged):
+    (path,) = (ball_cohort.folder / damaged).glob("ball_0.*")
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) // 2])
+    with pytest.raises(PartlyDoneError, match=rf"others filled: 1\):\n'ball_0': .*{path.name}") as error:
+        filled(ball_cohort)
+    (good,) = error.value.shown
+    assert (good.case, bool(good.summary)) == ("ball_1", True)
+    with pytest.raises(SparseAnnotateError, match=path.name):
+        filled(ball_cohort, cases=("ball_0",))
+
+
+def test_a_folder_that_cannot_be_written_is_reported_before_anything_is_filled(ball_cohort, monkeypatch):
+    (ball_cohort.folder / "fills").write_text("a file where the folder would be")
+    monkeypatch.setattr(fill_request, "Answers", None)
+    with pytest.raises(FileWriteError, match="fills' cannot be written"):
+        filled(ball_cohort)
+
+
+def test_where_the_disk_is_full_for_one_fill_the_others_are_filled(ball_cohort, monkeypatch):
+    cases, real = ball_cohort.annotated_cases(), Answer.write
+
+    def write(answer, path, confidence_path):
+        if path == ball_cohort.fill_path(cases[0]):
+            raise FileWriteError("The disk is full.")
+        real(answer, path, confidence_path)
+
+    monkeypatch.setattr(Answer, "write", write)
+    with pytest.raises(PartlyDoneError, match="The disk is full") as error:
+        filled(ball_cohort, method="shape")
+    assert [row.case for row in error.value.shown] == [cases[1]]
 
 
 def test_the_command_line_shows_the_summary_and_what_to_look_at(ball_cohort, capsys):

@@ -21,7 +21,7 @@ from SparseAnnotateLib.core.images import read_facts, read_image, write_image
 from SparseAnnotateLib.core.origin import Origin
 from SparseAnnotateLib.runs import TrainingSettings
 from SparseAnnotateLib.selection import Budget
-from SparseAnnotateLib.worker import requests
+from SparseAnnotateLib.worker import requests, selection_picture
 from SparseAnnotateLib.worker.accept_image_request import AcceptImageRequest
 from SparseAnnotateLib.worker.evaluate_request import EvaluateRequest
 from SparseAnnotateLib.worker.fill_request import FillRequest
@@ -56,7 +56,7 @@ def ask(cohort, method, **fields):
         ("fill", {"cases": ("ball_0",)}),
         ("correct", {"case": "ball_0", "structure": "shell", "at": (16.0, 14.0, 9.0)}),
         ("recommend", {"cases": ("ball_0",), "budget": Budget(total=3)}),
-        ("picture", {"path": "never.png"}),
+        ("picture", {"cases": ("ball_0",), "path": "never.png"}),
         ("plan_training", {"settings": SETTINGS}),
         ("train", {"run": "r", "settings": SETTINGS}),
         ("train", {"run": "r", "settings": SETTINGS, "live": True}),
@@ -97,13 +97,40 @@ def test_when_references_are_copied_no_case_is_drawn_before_all_images_have_been
 
 
 def test_the_other_cases_are_filled_and_nothing_is_learned_from_this_one(replaced):
-    bad, good = requests.fill(FillRequest(str(replaced.folder)), Watch())
-    assert (bad.case, bad.path) == ("ball_0", "")
-    assert "not the one that was drawn on" in bad.warnings[0]
+    with pytest.raises(PartlyDoneError, match="'ball_0': .* is not the one that was drawn on") as error:
+        requests.fill(FillRequest(str(replaced.folder)), Watch())
+    (good,) = error.value.shown
     assert good.case == "ball_1"
     assert read_image(good.path)[0].any()
     (alone,) = requests.fill(FillRequest(str(replaced.folder), cases=("ball_1",)), Watch())
     assert good.labels == alone.labels
+
+
+def test_a_picture_shows_the_other_cases(replaced, capsys, tmp_path, monkeypatch):
+    path, shown_in_it, real = tmp_path / "slices.png", [], selection_picture.write_picture
+
+    def write_picture(path, volumes, *others):
+        shown_in_it.append([volume.name for volume in volumes])
+        real(path, volumes, *others)
+
+    monkeypatch.setattr(selection_picture, "write_picture", write_picture)
+    assert main(["picture", str(replaced.folder), "--path", str(path)]) == 1
+    shown = capsys.readouterr()
+    assert shown.out.strip() == str(path)
+    assert re.search(r"1 case was left out. The picture shows the other one. 'ball_0': .*not the one", shown.err)
+    assert path.is_file()
+    assert shown_in_it == [["ball_1"]]
+    replace_image(replaced, "ball_1")
+    with pytest.raises(BadInputError, match="2 cases are not those that were drawn on|ball_0.*ball_1"):
+        ask(replaced, "picture", path=str(tmp_path / "none.png"))
+    assert not (tmp_path / "none.png").exists()
+
+
+def test_what_is_done_of_a_picture_comes_from_the_worker_with_the_error(replaced, tmp_path):
+    path = str(tmp_path / "slices.png")
+    with BlockingWorker() as worker, pytest.raises(PartlyDoneError, match="The picture shows the other one") as error:
+        worker.call("picture", {"cohort": str(replaced.folder), "path": path})
+    assert error.value.shown == path
 
 
 @pytest.mark.parametrize("more", [(), ("--features", "intensity", "--strategy", "representative")])
@@ -350,9 +377,9 @@ def test_an_image_that_is_cut_off_is_called_so_and_is_not_accepted(ball_cohort, 
     shown = " ".join(capsys.readouterr().err.split())
     assert shown.count("The image of case 'ball_0' cannot be used.") == 2
     assert "drawn on" not in shown
-    bad, good = requests.fill(FillRequest(str(ball_cohort.folder)), Watch())
-    assert "image of case 'ball_0' cannot be used" in bad.warnings[0]
-    assert good.path
+    with pytest.raises(PartlyDoneError, match="image of case 'ball_0' cannot be used") as error:
+        requests.fill(FillRequest(str(ball_cohort.folder)), Watch())
+    assert error.value.shown[0].path
 
 
 @pytest.mark.parametrize("method", ["recommend", "train"])

@@ -11,9 +11,10 @@ from typing import Any
 from safetensors.torch import save
 
 from ... import __version__
-from ...core import BadInputError, Cohort
+from ...core import BadInputError, Cohort, RunError
 from ...core.atomic_files import require_writable_place, write_bytes
 from ...core.messages import _
+from ...core.origin import run_fingerprint
 from ...core.strict_json import read_json, to_plain, write_json
 from ...runs.cards import RunCard
 from ...runs.ct_scale import OUTSIDE, CtScale
@@ -49,12 +50,14 @@ def export_bundle(cohort: Cohort, run_name: str, folder: str | Path) -> Path:
     final model of self-training, which needs all the others, do not fit into a bundle.
 
     Raises:
-        BadInputError: the folder is a bundle already, or the run has no 3D model. RunError: the run is not finished.
+        BadInputError: the folder is a bundle already, or the run has no 3D model. RunError: the run is not finished, or
+            changes meanwhile.
     """
     folder = Path(folder).expanduser().absolute()
     if (folder / "configs").exists():
         raise BadInputError(_("'{folder}' is already a bundle; choose another folder.").format(folder=folder))
     run = RunFolder(cohort.run_folder(run_name))
+    content = run_fingerprint(run.path)
     card = run.card()
     model = next((m for m in card.models if m.plan.role == "3d"), None)
     if model is None:
@@ -62,7 +65,14 @@ def export_bundle(cohort: Cohort, run_name: str, folder: str | Path) -> Path:
             _("The run '{run}' has no 3D model, which a MONAI bundle needs. Train a run with one.").format(run=run_name)
         )
     require_writable_place(folder)
-    write_bytes(folder / _WEIGHTS, _all_weights(run.weights_path("3d"), card, model.plan))
+    weights = _all_weights(run.weights_path("3d"), card, model.plan)
+    if run_fingerprint(run.path) != content:
+        raise RunError(
+            _("The run '{run}' changed while it was exported: it is being trained again. Export it afterwards.").format(
+                run=run_name
+            )
+        )
+    write_bytes(folder / _WEIGHTS, weights)
     write_json(folder / "configs" / "inference.json", _inference(card, model.plan), checksum=False)
     write_json(folder / "configs" / "metadata.json", _metadata(card, model.plan), checksum=False)
     write_json(folder / _RUN, replace(card, models=(model,)))

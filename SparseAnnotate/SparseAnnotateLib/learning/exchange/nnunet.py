@@ -51,8 +51,8 @@ def export_nnunet_dataset(cohort: Cohort, folder: str | Path, names: Sequence[st
         folder: named Dataset<three digits>_<name>, as nnU-Net requires; must not hold a dataset yet.
 
     Raises:
-        BadInputError: the folder's name does not fit or holds a dataset, nothing has been drawn, or a case lacks a
-            channel.
+        BadInputError: the folder's name does not fit or holds a dataset, nothing has been drawn, a case lacks a
+            channel, or changes meanwhile; without its dataset.json the folder is no dataset then.
     """
     folder = Path(folder).expanduser().absolute()
     if not re.fullmatch(r"Dataset\d{3}_\w+", folder.name):
@@ -82,7 +82,10 @@ def export_nnunet_dataset(cohort: Cohort, folder: str | Path, names: Sequence[st
     for number, name in enumerate(names):
         watch.step(number / len(names), _("writing '{name}'").format(name=name))
         annotation = _drawn(cohort, name)
-        geometry = cohort.geometry(name)
+        geometry = annotation.geometry
+        before = cohort.origin(name, annotation)
+        if not set(annotation.label_values()) <= set(values):
+            raise BadInputError(_changed(name, _("another structure was drawn")))
         supervised = annotation.supervised_mask()
         kind = "Tr" if supervised.any() else "Ts"
         for place, channel in enumerate(channels):
@@ -96,6 +99,9 @@ def export_nnunet_dataset(cohort: Cohort, folder: str | Path, names: Sequence[st
             write_image(folder / "labelsTr" / f"{file_stem(name)}.nii.gz", labels, geometry)
         if annotation.ledger.entries:
             write_json(folder / LEDGER_FOLDER / f"{file_stem(name)}.json", annotation.ledger)
+        change = before.changes(cohort.origin(name, _drawn(cohort, name)))
+        if change:
+            raise BadInputError(_changed(name, change))
     numbers = {name: int(table[value]) for name, value in zip(labels_of, values, strict=True)}
     write_json(
         folder / DATASET_FILE,
@@ -108,6 +114,12 @@ def export_nnunet_dataset(cohort: Cohort, folder: str | Path, names: Sequence[st
         checksum=False,
     )
     return folder
+
+
+def _changed(name: str, change: str) -> str:
+    return _("The case '{case}' changed while the dataset was written ({change}). Export again.").format(
+        case=name, change=change
+    )
 
 
 def _nnunet_name(cohort: Cohort, channel: str) -> str:

@@ -33,8 +33,8 @@ def import_nnunet_predictions(
     Labels are mapped to the cohort's values by their names in the dataset's dataset.json, see `_values_by_name`; drawn
     slices stay as drawn. All predictions are checked before the first is written.
 
-    Raises BadInputError when there is no prediction, or one holds a structure that the cohort does not have, or `run`
-    is a trained run of the cohort, which has predictions of its own.
+    Raises BadInputError when there is no prediction, or one holds a structure that the cohort does not have or changes
+    meanwhile, or `run` is a trained run of the cohort, which has predictions of its own.
     """
     if run in cohort.runs():
         raise BadInputError(
@@ -59,7 +59,12 @@ def import_nnunet_predictions(
     for number, name in enumerate(found):
         watch.step(0.5 + 0.5 * number / len(found), _("reading '{name}'").format(name=name))
         image, annotation = cohort.image_fingerprint(name), cohort.annotation(name)
-        labels = table[read_labels(paths[name], annotation.geometry)]
+        theirs = read_labels(paths[name], annotation.geometry)
+        if not set(np.unique(theirs).tolist()) <= set(occurring):
+            raise BadInputError(
+                _("'{path}' changed while predictions were imported. Import them again.").format(path=paths[name])
+            )
+        labels = table[theirs]
         annotation.restore_drawn(labels)
         labels = labels.astype(np.uint8) if labels.max() < 256 else labels
         # The origin names the present image: nnU-Net does not record which one it has used.
