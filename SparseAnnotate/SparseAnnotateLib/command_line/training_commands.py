@@ -53,6 +53,12 @@ def training_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("--network", help=f"network of 3D models. {choices(base_networks())}")
     command.add_argument("--network-2d", help="network of 2D models; same choices")
     command.add_argument("--loss", help=choices(LOSSES))
+    command.add_argument(
+        "--channels",
+        nargs="+",
+        metavar="NAME",
+        help="channels to learn from (default: all but those that show nothing of any structure on the drawn slices)",
+    )
     command.add_argument("--patch", type=int, nargs=3, metavar=("S", "A", "R"), help="patch size in voxels")
     defaults = TrainingSettings()
     for name, kind, meaning in (
