@@ -27,7 +27,6 @@ _IMAGES = MEASURES // 2
 _FEWEST_PIECES = 12
 _ERRORS = 3.0  # standard errors of noise that a mean may differ from that of noise
 _MEAN, _SQUARE = 0.5, 1.0  # and the most that it may differ, so that few pieces are no proof
-_MOST_SLICES = 12  # of a case, evenly spread
 _MOST_PIECES, _MOST_PER_STRUCTURE = 16, 8  # of a slice
 _SMALLEST_PIECE = 3  # pixels
 _PLACES = 128
@@ -38,21 +37,27 @@ _LEAST_DEVIATION = 1e-6  # relative to the channel's on the slice; below, it is 
 _VERSION = 1  # part of every name in the cache
 
 
-def case_evidence(cohort: Cohort, name: str, annotation: SparseAnnotation) -> np.ndarray:
+def case_evidence(cohort: Cohort, name: str, annotation: SparseAnnotation, most_slices: int) -> np.ndarray:
     """(n, 1 + channels x MEASURES) float32: label and measures of each of n pieces of structures on drawn slices.
 
     Measures are NaN of channels that the case lacks, and where nothing is around a piece. They are kept in the cohort's
-    cache. Raises BadInputError when an image cannot be read.
+    cache.
+
+    Args:
+        most_slices: so many are looked at, evenly spread.
+
+    Raises BadInputError when an image cannot be read.
     """
-    marks = f"{cohort.image_fingerprint(name)}-{annotation.fingerprint()}-{_VERSION}{channels_mark(cohort.channels)}"
-    path = cohort.cache_folder / "channel_evidence" / f"{marks}.npy"
+    marks = f"{cohort.image_fingerprint(name)}-{annotation.fingerprint()}"
+    kind = f"{most_slices}-{_VERSION}{channels_mark(cohort.channels)}"
+    path = cohort.cache_folder / "channel_evidence" / f"{marks}-{kind}.npy"
     width = 1 + len(cohort.channels) * MEASURES
     kept = load_array(path)
     if kept is not None and kept.ndim == 2 and kept.shape[1] == width:
         return kept
     own = cohort.channel_paths(name)
     here = [number for number, channel in enumerate(cohort.channels) if channel in own]
-    places = _shown_slices(annotation)
+    places = _shown_slices(annotation, most_slices)
     layers = _layers(cohort, name, [cohort.channels[number] for number in here], annotation, places)
     rows = [np.empty((0, width))]
     for place, layer in zip(places, layers, strict=True):
@@ -83,15 +88,15 @@ def is_like_noise(measures: np.ndarray) -> bool:
     return bool((is_mean & is_square)[usual].all())
 
 
-def _shown_slices(annotation: SparseAnnotation) -> list[tuple[int | slice, ...]]:
-    """The places of drawn slices that show a structure, at most as many as are looked at."""
+def _shown_slices(annotation: SparseAnnotation, most: int) -> list[tuple[int | slice, ...]]:
+    """The places of drawn slices that show a structure, at most so many."""
     found = [
         slice_layer(axis, index)
         for axis, indices in annotation.drawn_by_axis().items()
         for index in indices
         if annotation.labels[slice_layer(axis, index)].any()
     ]
-    chosen = np.unique(np.linspace(0, len(found) - 1, min(len(found), _MOST_SLICES)).round().astype(int))
+    chosen = np.unique(np.linspace(0, len(found) - 1, min(len(found), most)).round().astype(int))
     return [found[number] for number in chosen]
 
 

@@ -11,7 +11,7 @@ from ...core.channels import MOST_CHANNELS, check_channels
 from ...core.messages import _, counted, listed
 from ..data.channel_evidence import MEASURES, case_evidence, is_like_noise
 
-_MOST_CASES = 24  # that are looked at, evenly spread
+_MOST_CASES, _MOST_SLICES = 24, 96  # that are looked at, evenly spread
 
 
 class ChannelChoice:
@@ -48,7 +48,8 @@ class ChannelChoice:
     def add(self, name: str, annotation: SparseAnnotation) -> None:
         """Add the drawn slices of a case. Raises BadInputError when an image cannot be read."""
         if name in self._looked_at:
-            self._found.append(case_evidence(self._cohort, name, annotation))
+            most_slices = _MOST_SLICES // len(self._looked_at)
+            self._found.append(case_evidence(self._cohort, name, annotation, most_slices))
 
     def channels(self, values: Sequence[int]) -> tuple[str, ...]:
         """The channels to see, in the cohort's order; at least one, if they have names.

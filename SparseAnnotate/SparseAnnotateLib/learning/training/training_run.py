@@ -12,8 +12,8 @@ from ...core import CancelledError, Cohort, Watch
 from ...core.folder_lock import FolderLock
 from ...core.messages import _
 from ...runs.cards import ModelCard, RunCard
-from ...runs.loss import LOSSES
 from ...runs.learned_images import LearnedImages
+from ...runs.loss import LOSSES
 from ...runs.plan import ModelPlan, RunPlan
 from ...runs.run_folder import RunFolder
 from ...runs.settings import TrainingSettings
