@@ -1,4 +1,4 @@
-"""A channel that shows nothing of the drawn structures is left out of a training; one that may show something is not."""
+"""A channel that shows nothing of the drawn structures is left out of a training; one that may show some is not."""
 
 from __future__ import annotations
 
