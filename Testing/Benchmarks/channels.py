@@ -35,7 +35,9 @@ CHOICES = {
     "T1": ("T1",),
     "FLAIR + T1": ("FLAIR", "T1"),
     "FLAIR + noise": ("FLAIR", "noise"),
+    "FLAIR + noise, used": ("FLAIR", "noise"),
 }
+USED = ("FLAIR + noise, used",)  # the model sees both, where it would leave the noise out
 COST = {"shape": (96, 160, 160), "drawn": 10, "iterations": 20}
 
 
@@ -105,7 +107,8 @@ def _results(
     steps = 5 if options.quick else options.iterations
     if not steps:
         return fill, fill_seconds, "", "", ""
-    settings = TrainingSettings(recipe="3d", iterations=steps, seed=seed, device="cpu")
+    used = channels if name in USED else None
+    settings = TrainingSettings(recipe="3d", iterations=steps, seed=seed, device="cpu", channels=used)
     train = requests.TrainRequest(cohort=str(cohort.folder), run=RUN, settings=settings)
     _card, seconds = _timed(lambda: requests.train(train, Watch()))
     requests.predict(requests.PredictRequest(run=RUN, model_only=True, **common), Watch())

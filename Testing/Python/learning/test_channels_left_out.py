@@ -10,6 +10,7 @@ from scipy import ndimage
 
 from monai_runner import labels_by_monai
 from small_volumes import QUICK_TRAINING
+from SparseAnnotateLib.command_line.main import main
 from SparseAnnotateLib.core import BadInputError, CancelledError, Cohort, Plane, SparseAnnotation, VolumeGeometry, Watch
 from SparseAnnotateLib.core.images import write_image
 from SparseAnnotateLib.learning.exchange.monai_bundle import export_bundle
@@ -73,7 +74,8 @@ def test_a_run_with_noise_beside_an_image_is_the_run_of_the_image_alone(tmp_path
     assert predictors[0].card.images == predictors[1].card.images
     assert predictors[0].image_facts("a") == predictors[1].image_facts("a")
     note = "The channel 'noise' is not used: on the drawn slices, it is the same at the structures as anywhere else."
-    assert f"{note} To use it anyway, set 'channels' to {', '.join(order)}." in predictors[0].card.notes
+    hint = f"To use it anyway, set the training setting 'channels' ('train --channels {' '.join(order)}')."
+    assert f"{note} {hint}" in predictors[0].card.notes
     assert not any("is not used" in one for one in predictors[1].card.notes)
 
 
@@ -118,6 +120,14 @@ def test_it_is_used_where_the_settings_name_it(tmp_path):
         plan_run(cohort, None, TrainingSettings(**QUICK_TRAINING, channels=("T2",)))
     with pytest.raises(BadInputError, match="must name at least one channel"):
         TrainingSettings(channels=())
+
+
+def test_the_command_line_names_the_channels_to_use(tmp_path):
+    cohort = cohort_of(tmp_path / "c", shown=SHOWN, noise=NOISE)
+    small = ["--patch", "16", "16", "32", "--batch", "1", "--device", "cpu"]
+    main(["train", str(cohort.folder), "--run", "r", "--plan-only", "--channels", "shown", "noise", *small])
+    plan = RunFolder(cohort.run_folder("r")).plan()
+    assert (plan.channels, plan.settings.channels) == (("shown", "noise"),) * 2
 
 
 def test_a_run_of_an_earlier_version_goes_on_with_all_its_channels(tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 
 import numpy as np
@@ -82,14 +83,15 @@ class ChannelChoice:
                 len(left),
                 _(
                     "The channel {channels} is not used: on the drawn slices, it is the same at the structures as "
-                    "anywhere else. To use it anyway, set 'channels' to {all}."
+                    "anywhere else. To use it anyway, set the training setting 'channels' ('train --channels {all}')."
                 ),
                 _(
                     "The channels {channels} are not used: on the drawn slices, they are the same at the structures "
-                    "as anywhere else. To use them anyway, set 'channels' to {all}."
+                    "as anywhere else. To use them anyway, set the training setting 'channels' ('train --channels "
+                    "{all}')."
                 ),
                 channels=listed([f"'{channel}'" for channel in left], MOST_CHANNELS),
-                all=", ".join(known),
+                all=shlex.join(known),
             )
         ]
 
