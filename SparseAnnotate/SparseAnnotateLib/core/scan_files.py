@@ -85,9 +85,9 @@ def scans_to_label(given: Sequence[str], one_per_folder: bool = False) -> list[P
     found = {os.path.abspath(path): Path(path) for path in reversed(image_files(given, one_per_folder))}
     if not found:
         raise BadInputError(_("Name at least one scan to label."))
-    for path in found.values():
-        if not exists(path):
-            raise BadInputError(_("The file or folder '{path}' does not exist.").format(path=path))
+    for scan in found.values():
+        if not exists(scan):
+            raise BadInputError(_("The file or folder '{path}' does not exist.").format(path=scan))
     return list(reversed(found.values()))
 
 
