@@ -27,7 +27,7 @@ def case_facts(cohort: Cohort, name: str, channel: str = "") -> ImageFacts:
     return facts
 
 
-def learned_images(cohort: Cohort, names: Iterable[str], channels: Sequence[str]) -> LearnedImages | None:
+def learned_images(cohort: Cohort, names: Iterable[str], channels: Sequence[str] = ()) -> LearnedImages | None:
     """What the images of cases that have been learned from are like; `channels`: of the run, whose first one counts.
 
     Those that can no longer be read are left out: a training that has reached its end must not fail because of them.

@@ -18,9 +18,9 @@ _MOST_CASES, _MOST_SLICES = 24, 96  # that are looked at, evenly spread
 class ChannelChoice:
     """The channels of a new run.
 
-    A channel that shows nothing is not only of no use: a network learns from its noise, too, which costs Dice
-    (Testing/Benchmarks/README.md, *channels*). It is left out only if the drawn slices are certain of that for every
-    structure: see `channel_evidence`.
+    A channel that shows nothing is of no use, and a network may learn its noise. It is left out only if the drawn
+    slices leave no doubt about that for any structure: see `channel_evidence`. What that gives is measured in
+    Testing/Benchmarks/README.md, *channels*.
 
     Args:
         cohort: with the channels. asked: channels from the settings; None: to be chosen.
