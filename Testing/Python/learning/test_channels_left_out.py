@@ -15,7 +15,7 @@ from SparseAnnotateLib.core import BadInputError, CancelledError, Cohort, Plane,
 from SparseAnnotateLib.core.images import write_image
 from SparseAnnotateLib.learning.exchange.monai_bundle import export_bundle
 from SparseAnnotateLib.learning.prediction.predictor import Predictor
-from SparseAnnotateLib.learning.training.run_planning import plan_run
+from SparseAnnotateLib.learning.training.run_planning import plan_run, plan_to_train
 from SparseAnnotateLib.learning.training.training_run import train
 from SparseAnnotateLib.runs import TrainingSettings
 from SparseAnnotateLib.runs.run_folder import RunFolder
@@ -207,6 +207,13 @@ def test_all_channels_are_kept_where_none_shows_anything(tmp_path):
     more = np.random.default_rng(7).normal(size=SHAPE)
     cohort = cohort_of(tmp_path / "c", one=NOISE, other=more)
     assert plan_run(cohort, None, SETTINGS).channels == ("one", "other")
+
+
+def test_a_model_that_learns_while_slices_are_drawn_sees_all_channels(tmp_path):
+    # A structure that only the other channel shows may be drawn next.
+    cohort = cohort_of(tmp_path / "c", shown=SHOWN, noise=NOISE)
+    run = RunFolder(cohort.run_folder("r"))
+    assert plan_to_train(cohort, run, SETTINGS, None, (), Watch(), is_live=True).channels == ("shown", "noise")
 
 
 def test_many_cases_are_judged_together(tmp_path):

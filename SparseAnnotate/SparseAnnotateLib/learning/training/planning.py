@@ -32,6 +32,7 @@ def new_plan(
     names: Sequence[str],
     undrawn: Sequence[str] = (),
     watch: Watch | None = None,
+    leaves_out: bool = True,
 ) -> RunPlan:
     """The plan of a new run.
 
@@ -39,6 +40,7 @@ def new_plan(
         names: cases to learn from; each must have a drawn slice.
         undrawn: cases whose pseudo-labels the final model may learn from.
         watch: shows which case is being read, and cancels in between.
+        leaves_out: whether channels that show nothing are left out; not if structures may be added, which they show.
 
     Raises:
         BadInputError: nothing drawn, only empty slices, or settings that do not fit the cohort, the device or the
@@ -46,7 +48,8 @@ def new_plan(
         CancelledError: cancelled.
     """
     require_cases(names, cohort.name)
-    choice = ChannelChoice(cohort, settings.channels, names)
+    asked = settings.channels if leaves_out or settings.channels is not None else cohort.channels
+    choice = ChannelChoice(cohort, asked, names)
     require_channels(cohort, names, choice.needed)
     fingerprints, shapes, spacings, drawn_axes, slices = {}, [], [], set(), 0
     drawn, unknown, ct = DrawnStructures(), UnknownInCases(), CtStatistics(cohort)
