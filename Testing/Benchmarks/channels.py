@@ -25,6 +25,7 @@ import numpy as np
 from benchmark_report import DATA, options_parser, report
 from SparseAnnotateLib.core import Cohort, Plane, SparseAnnotation, VolumeGeometry, Watch
 from SparseAnnotateLib.core.images import read_image, read_labels, write_image
+from SparseAnnotateLib.learning.training.run_planning import plan_run
 from SparseAnnotateLib.runs import TrainingSettings
 from SparseAnnotateLib.worker import requests
 
@@ -35,7 +36,9 @@ CHOICES = {
     "T1": ("T1",),
     "FLAIR + T1": ("FLAIR", "T1"),
     "FLAIR + noise": ("FLAIR", "noise"),
+    "FLAIR + noise, used": ("FLAIR", "noise"),
 }
+USED = ("FLAIR + noise, used",)  # the model sees both, where it would leave the noise out
 COST = {"shape": (96, 160, 160), "drawn": 10, "iterations": 20}
 
 
@@ -66,7 +69,7 @@ def main() -> None:
                         found = _results(Path(folder), patient, every, seed, name, options)
                         rows.append((patient, every, seed, name, *found))
                         print(rows[-1], file=sys.stderr, flush=True)
-    columns = ("patient", "every", "seed", "channels", "fill", "s", "model", "training s", "answer")
+    columns = ("patient", "every", "seed", "channels", "fill", "s", "model sees", "model", "training s", "answer")
     report("Channels: Dice of undrawn voxels", columns, rows, options, seeds=options.seeds)
     costs = [_cost(count, options.quick) for count in ((1, 2) if options.quick else (1, 2, 4))]
     for cost in costs:
@@ -103,15 +106,17 @@ def _results(
     _filled, fill_seconds = _timed(lambda: requests.fill(requests.FillRequest(**common), Watch()))
     fill = dice(cohort.fill_path("case"))
     steps = 5 if options.quick else options.iterations
+    used = channels if name in USED else None
+    settings = TrainingSettings(recipe="3d", iterations=steps or 1, seed=seed, device="cpu", channels=used)
+    seen = ", ".join(plan_run(cohort, None, settings).channels)
     if not steps:
-        return fill, fill_seconds, "", "", ""
-    settings = TrainingSettings(recipe="3d", iterations=steps, seed=seed, device="cpu")
+        return fill, fill_seconds, seen, "", "", ""
     train = requests.TrainRequest(cohort=str(cohort.folder), run=RUN, settings=settings)
     _card, seconds = _timed(lambda: requests.train(train, Watch()))
     requests.predict(requests.PredictRequest(run=RUN, model_only=True, **common), Watch())
     model = dice(cohort.prediction_path(RUN, "case"))
     requests.fill(requests.FillRequest(run=RUN, **common), Watch())
-    return fill, fill_seconds, model, seconds, dice(cohort.fill_path("case"))
+    return fill, fill_seconds, seen, model, seconds, dice(cohort.fill_path("case"))
 
 
 def _timed(work: Callable[[], object]) -> tuple[object, float]:

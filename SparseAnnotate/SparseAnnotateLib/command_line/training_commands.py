@@ -54,6 +54,12 @@ def training_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("--network-2d", help="network of 2D models; same choices")
     command.add_argument("--loss", help=choices(LOSSES))
     command.add_argument(
+        "--channels",
+        nargs="+",
+        metavar="NAME",
+        help="channels to learn from (default: all but those that show nothing of any structure on the drawn slices)",
+    )
+    command.add_argument(
         "--patch",
         type=int,
         nargs=3,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import glob
 import logging
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -43,12 +43,15 @@ def image_files(given: Sequence[str | GivenPath], one_per_folder: bool = False) 
     for number, one in enumerate(given, 1):
         path = os.path.expanduser(one)
         if os.path.isdir(path):
-            place = one if isinstance(one, GivenPath) else GivenPath(path, number, len(given))
-            found += _images_in_folder(place, one_per_folder, skipped)
+            found += _images_in_folder(_as_given(one, number, len(given)), one_per_folder, skipped)
         elif not os.path.exists(path) and any(c in path for c in _PATTERN_CHARACTERS):
             found += _images_of_pattern(path, one_per_folder, skipped)
-        elif os.path.isfile(path) and path.lower().endswith(_ARCHIVE_ENDINGS):
-            raise BadInputError(_archive_sentence(path))
+        elif os.path.isfile(path) and _is_archive(path):
+            raise BadInputError(
+                _("{archive} cannot be read: unpack it, and give the folder.").format(
+                    archive=capitalized(_as_given(one, number, len(given)).called(_("archive")))
+                )
+            )
         else:
             found.append(path)
     if skipped:
@@ -64,14 +67,32 @@ def image_files(given: Sequence[str | GivenPath], one_per_folder: bool = False) 
 
 
 def scans_to_label(given: Sequence[str], one_per_folder: bool = False) -> list[Path]:
-    """The same for scans that are labeled: each once. Raises BadInputError also when one does not exist."""
+    """The same for scans that are labeled: each once.
+
+    Raises BadInputError also when one does not exist, or is a DICOM file: its result would be named after it, and such
+    names often name the patient.
+    """
+    for number, path in enumerate(given, 1):
+        file = os.path.expanduser(path)
+        if os.path.isfile(file) and not _is_image(file) and _may_be_dicom(file):
+            raise BadInputError(
+                _(
+                    "{file} is not labeled by itself, because its result would be named after it, and names of DICOM "
+                    "files often name the patient. DICOM series become a cohort with 'sparse-annotate create'; label "
+                    "that."
+                ).format(file=capitalized(_as_given(path, number, len(given)).called(_("DICOM file"))))
+            )
     found = {os.path.abspath(path): Path(path) for path in reversed(image_files(given, one_per_folder))}
     if not found:
         raise BadInputError(_("Name at least one scan to label."))
-    for path in found.values():
-        if not exists(path):
-            raise BadInputError(_("The file or folder '{path}' does not exist.").format(path=path))
+    for scan in found.values():
+        if not exists(scan):
+            raise BadInputError(_("The file or folder '{path}' does not exist.").format(path=scan))
     return list(reversed(found.values()))
+
+
+def _as_given(path: str | GivenPath, number: int, count: int) -> GivenPath:
+    return path if isinstance(path, GivenPath) else GivenPath(os.path.expanduser(path), number, count)
 
 
 @dataclass
@@ -158,8 +179,8 @@ def _images_of_pattern(pattern: str, one_per_folder: bool, skipped: list[str]) -
 
 
 def _example(files: Sequence[str]) -> str:
-    """One of the files, to append to a sentence; '' for DICOM files: their paths often name the patient."""
-    shown = next((path for path in files if not is_named_like_dicom(path)), None)
+    """One of the files, to append to a sentence; '' for DICOM files and archives, which often name the patient."""
+    shown = next((path for path in files if not is_named_like_dicom(path) and not _is_archive(path)), None)
     if shown is None or _may_be_dicom(shown):
         return ""
     if len(files) == 1:
@@ -206,11 +227,18 @@ def _neither_sentence(files: Sequence[str]) -> str:
             named=counted(alike, one, many),
             damaged=damaged,
         )
+    shown = next((path for path in files if not _is_archive(path)), None)
+    if shown is None:
+        return counted(
+            len(files),
+            _("Its {count} file is neither an image nor DICOM."),
+            _("Its {count} files are neither images nor DICOM."),
+        )
     return counted(
         len(files),
         _("Its {count} file, '{example}', is neither an image nor DICOM."),
         _("Its {count} files, such as '{example}', are neither images nor DICOM."),
-        example=os.path.basename(files[0]),
+        example=os.path.basename(shown),
     )
 
 
@@ -224,16 +252,24 @@ def _several_images(given: str, folder: str, images: Sequence[str]) -> BadInputE
     )
 
 
-def _endings_sentence(files: Iterable[str]) -> str:
+def _endings_sentence(files: Sequence[str]) -> str:
     sentence = _("Images end in {endings}.").format(endings=", ".join(IMAGE_ENDINGS))
     if any(name.lower().endswith(_DICOM_ENDINGS) for name in files):
         return sentence + " " + _("DICOM series become a cohort with 'sparse-annotate create'.")
-    archive = next((name for name in files if name.lower().endswith(_ARCHIVE_ENDINGS)), None)
-    return sentence if archive is None else f"{sentence} {_archive_sentence(archive)}"
+    count = sum(map(_is_archive, files))
+    if not count:
+        return sentence
+    archives = counted(
+        count,
+        _("{count} file is an archive: unpack it, and give the folder."),
+        _("{count} files are archives: unpack them, and give the folders."),
+    )
+    return f"{sentence} {archives}"
 
 
-def _archive_sentence(path: str) -> str:
-    return _("'{path}' is an archive: unpack it, and give the folder.").format(path=path)
+def _is_archive(path: str) -> bool:
+    """Whether a file is named like an archive; that of a DICOM export often has the name of the patient."""
+    return path.lower().endswith(_ARCHIVE_ENDINGS)
 
 
 def _is_image(path: str) -> bool:

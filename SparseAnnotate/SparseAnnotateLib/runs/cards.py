@@ -70,7 +70,7 @@ class RunCard:
         images: what the images it learned from are like; None for a run that was trained before this was recorded.
         clear_surroundings: True when some image has uniform surroundings and no drawn structure reaches into them, so
             that predictions there are left out.
-        channels: names of the images' channels, in the order the networks see them; none for images without names.
+        channels: those that the networks see, in their order; none for images without names.
         ct: how each channel that is CT is scaled, by its name, '' for images without names; the others are as
             `normalisation` says.
         trained: when its training ended, in UTC, such as '2026-05-04T11:07:30+00:00'; '' for a run that was trained

@@ -93,7 +93,7 @@ class RunPlan:
         notes: what the user should know, as sentences.
         images, fills: case name to a fingerprint of its image's content and, if fills are learned from, its fill's.
         is_live: True for a run that is trained while slices are being drawn; see `live_settings`.
-        channels: names of the images' channels, in the order the networks see them; none for images without names.
+        channels: those that the networks see, in their order; none for images without names.
         ct: how each channel that is CT is scaled, by its name, '' for images without names; the others are as
             `normalisation` says.
         voxels: case name to a fingerprint of its image's voxels, as far as it is known: for images that are saved

@@ -10,6 +10,7 @@ from typing import Literal
 
 from ..core import DEFAULT_DEVICE, BadInputError
 from ..core.messages import _
+from ..core.strict_json import LEFT_OUT_WHEN_EMPTY
 from .loss import DEFAULT_LOSS, LOSSES
 from .network import AUTO, DIVISOR, NETWORKS, base_networks
 from .optimization import Initialization, Optimizer, PatchPlacing, PseudoLabelTarget, ScheduleKind, check_optimization
@@ -121,6 +122,8 @@ class TrainingSettings:
         channels_last: use the memory format with the channels last; None: on a GPU, where the first steps show that it
             is faster.
         compile: use torch.compile, which pays off in long trainings on GPUs; without a compiler it has no effect.
+        channels: names of the channels that are learned from; None: all but those that show nothing of any structure on
+            the drawn slices.
     """
 
     recipe: Recipe = "3d"
@@ -175,6 +178,7 @@ class TrainingSettings:
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     channels_last: bool | None = None
     compile: bool = False
+    channels: tuple[str, ...] | None = field(default=None, metadata=LEFT_OUT_WHEN_EMPTY)
 
     def __post_init__(self) -> None:
         if self.recipe not in RECIPES:
@@ -233,6 +237,8 @@ class TrainingSettings:
                 _("'largest_gradient' and 'drawn_weight' must be positive, and 'mean_teacher' not negative.")
             )
         check_optimization(self)
+        if self.channels is not None and not self.channels:
+            raise BadInputError(_("'channels' must name at least one channel; leave it out for all that are useful."))
         if self.seed < 0:
             raise BadInputError(_("The seed must not be negative, but is {seed}.").format(seed=self.seed))
 

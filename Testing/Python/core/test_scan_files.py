@@ -78,6 +78,32 @@ def test_what_is_not_there_is_a_sentence(place, given, words):
     assert words in error.value.message
 
 
+@pytest.mark.parametrize(
+    ("files", "given", "words"),
+    [
+        (["Annegret.dcm"], ["Annegret.dcm"], "The DICOM file given is not labeled by itself"),
+        (["Annegret.dcm"], ["a.nrrd", "Annegret.dcm"], "DICOM file that is number 2 of the 2 files and folders given"),
+        (["Annegret.zip"], ["Annegret.zip"], "The archive given cannot be read: unpack it"),
+        (["s/Annegret.zip"], ["s"], "1 file is an archive: unpack it"),
+        (["s/Annegret.zip", "s/Annegret.7z"], ["s"], "2 files are archives: unpack them"),
+        (["s/Annegret.zip"], ["s/*"], "matches 1 file, which does not end like an image. Images"),
+        (["Annegret.zip/1.dcm"], ["Annegret.zip"], "The folder given has no images directly in it"),
+    ],
+)
+def test_names_of_dicom_files_and_archives_are_not_shown(place, files, given, words):
+    with_files(place, "a.nrrd", *files)
+    with pytest.raises(BadInputError) as error:
+        scans_to_label(given)
+    assert words in error.value.message
+    assert "Annegret" not in error.value.message
+
+
+def test_a_dicom_file_without_ending_is_known_by_its_content(place):
+    (place / "Annegret").write_bytes(b"\0" * 128 + b"DICM" + b"\0" * 64)
+    with pytest.raises(BadInputError, match="The DICOM file given is not labeled by itself"):
+        scans_to_label(["Annegret"])
+
+
 def test_two_results_of_the_same_name_are_refused(place):
     paths = [Path("a/T1.nii.gz"), Path("b/t1.nrrd")]
     with pytest.raises(BadInputError) as error:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -32,12 +32,23 @@ class CtStatistics:
 
     def add(self, name: str, annotation: SparseAnnotation) -> None:
         """Add the structures on the drawn slices of a case. Raises BadInputError when an image cannot be read."""
+        own = self._cohort.channel_paths(name)
         for channel, found in self._values.items():
-            found.append(_values(self._cohort, name, channel, annotation))
+            if channel in own:
+                found.append(_values(self._cohort, name, channel, annotation))
 
-    def scales(self) -> dict[str, CtScale]:
-        """The scale of each CT channel, by its name; '' for images that are no channels with names."""
-        return {channel: _scale(np.concatenate(found)) for channel, found in self._values.items() if found}
+    def scales(self, channels: Sequence[str]) -> dict[str, CtScale]:
+        """The scale of each of these channels that is CT, by its name; '' for images that are no channels with names.
+
+        Args:
+            channels: none for such images.
+        """
+        seen = channels or ("",)
+        return {
+            channel: _scale(np.concatenate(found))
+            for channel, found in self._values.items()
+            if found and channel in seen
+        }
 
 
 def scale_marks(ct: Mapping[str, CtScale]) -> str:

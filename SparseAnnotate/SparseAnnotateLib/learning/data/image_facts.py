@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -27,15 +27,15 @@ def case_facts(cohort: Cohort, name: str, channel: str = "") -> ImageFacts:
     return facts
 
 
-def learned_images(cohort: Cohort, names: Iterable[str]) -> LearnedImages | None:
-    """What the images of cases that have been learned from are like.
+def learned_images(cohort: Cohort, names: Iterable[str], channels: Sequence[str] = ()) -> LearnedImages | None:
+    """What the images of cases that have been learned from are like; `channels`: of the run, whose first one counts.
 
     Those that can no longer be read are left out: a training that has reached its end must not fail because of them.
     """
     found = []
     for name in names:
         with suppress(BadInputError, CohortError):
-            found.append(case_facts(cohort, name))
+            found.append(case_facts(cohort, name, next(iter(channels), "")))
     return LearnedImages.of(found)
 
 

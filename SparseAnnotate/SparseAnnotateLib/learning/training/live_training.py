@@ -217,7 +217,7 @@ class LiveRun:
         quality = self.record.quality()
         card = replace(trainer.card(), validation_dice=quality.dice if quality is not None else None)
         trainer.write_model(card)
-        images = learned_images(self._data.cohort, plan.cases)
+        images = learned_images(self._data.cohort, plan.cases, plan.channels)
         run_card = new_run_card(plan, [card], slices=self._learned_slices, images=images)
         self._folder.write_card(run_card)
         return run_card

@@ -15,6 +15,7 @@ from ..data.ct_statistics import CtStatistics
 from ..data.image_channels import require_channels
 from ..devices import chosen_device, release_cached_memory, training_precision
 from ..prediction.model_building import network_shape
+from .channel_choice import ChannelChoice
 from .drawn_structures import DrawnStructures, UnknownInCases
 from .memory_need import require_memory
 from .patch_planning import memory_note, planned_network, planned_patch_and_batch, planned_slices_and_batch
@@ -31,6 +32,7 @@ def new_plan(
     names: Sequence[str],
     undrawn: Sequence[str] = (),
     watch: Watch | None = None,
+    leaves_out: bool = True,
 ) -> RunPlan:
     """The plan of a new run.
 
@@ -38,6 +40,7 @@ def new_plan(
         names: cases to learn from; each must have a drawn slice.
         undrawn: cases whose pseudo-labels the final model may learn from.
         watch: shows which case is being read, and cancels in between.
+        leaves_out: whether channels that show nothing are left out; not if structures may be added, which they show.
 
     Raises:
         BadInputError: nothing drawn, only empty slices, or settings that do not fit the cohort, the device or the
@@ -45,11 +48,13 @@ def new_plan(
         CancelledError: cancelled.
     """
     require_cases(names, cohort.name)
-    require_channels(cohort, names, cohort.channels)
+    asked = settings.channels if leaves_out or settings.channels is not None else cohort.channels
+    choice = ChannelChoice(cohort, asked, names)
+    require_channels(cohort, names, choice.needed)
     fingerprints, shapes, spacings, drawn_axes, slices = {}, [], [], set(), 0
     drawn, unknown, ct = DrawnStructures(), UnknownInCases(), CtStatistics(cohort)
     for name in names:
-        if watch is not None and ct.reads_images:
+        if watch is not None and (ct.reads_images or choice.reads_images):
             watch.step(0.0, _("reading '{name}'").format(name=name))
         annotation = cohort.annotation(name)
         annotation.require_drawn(name)
@@ -57,6 +62,7 @@ def new_plan(
         drawn.add(name, annotation)
         unknown.add(name, annotation)
         ct.add(name, annotation)
+        choice.add(name, annotation)
         shapes.append(annotation.geometry.standard_shape)
         spacings.append(annotation.geometry.standard_spacing)
         for axis, indices in annotation.drawn_by_axis().items():
@@ -71,6 +77,8 @@ def new_plan(
         )
     classes = drawn.values
     _check_classes(settings, classes)
+    channels = choice.channels(classes)
+    require_channels(cohort, names, channels)
     chosen = chosen_device(settings.device)
     release_cached_memory()
     spacing = tuple(np.median(np.array(spacings), axis=0).tolist())
@@ -80,6 +88,7 @@ def new_plan(
     notes += cohort_notes(cohort, classes, slices, dict(zip(names, spacings, strict=True)))
     notes += drawn.notes(cohort.labels)
     notes += unknown.notes()
+    notes += choice.notes(channels)
     names_of = {value: cohort.labels.get(value, f"label {value}") for value in classes}
     flip, sides = mirrored_axes(settings.augmentation.flip, names_of.values())
     notes += sides
@@ -95,7 +104,7 @@ def new_plan(
     _check_auxiliary(settings, models)
     for model in models:
         # Before anything is written: a run of these settings could not be trained.
-        NETWORKS[model.network].check_shape(network_shape(model, len(classes) + 1, max(1, len(cohort.channels))))
+        NETWORKS[model.network].check_shape(network_shape(model, len(classes) + 1, max(1, len(channels))))
     notes += filter(None, (memory_note(model, chosen.device, len(classes) + 1) for model in models))
     notes += [patch_note(patch) for patch in (settings.patch, settings.patch_2d) if patch and max(patch) == DIVISOR]
     plan = RunPlan(
@@ -110,8 +119,8 @@ def new_plan(
         cases=fingerprints,
         undrawn_cases=tuple(undrawn) if settings.recipe == "self_training" else (),
         notes=tuple(notes),
-        channels=cohort.channels,
-        ct=ct.scales(),
+        channels=channels,
+        ct=ct.scales(channels),
     )
     require_memory(plan)
     return plan

@@ -70,7 +70,7 @@ def plan_to_train(
         return plan
     if settings is None and device is not None:
         settings = TrainingSettings(device=device)
-    plan = replace(_first_plan(cohort, settings, cases, undrawn_cases, watch), is_live=is_live)
+    plan = replace(_first_plan(cohort, settings, cases, undrawn_cases, watch, not is_live), is_live=is_live)
     voxels = _voxel_fingerprints(cohort, plan, watch)
     return replace(
         plan,
@@ -131,12 +131,13 @@ def _first_plan(
     cases: Sequence[str] | None,
     undrawn_cases: Sequence[str],
     watch: Watch,
+    leaves_out: bool = True,
 ) -> RunPlan:
     annotated = set(cohort.annotated_cases()) if not cases else set()
     names = list(cases or (case.name for case in cohort.cases if case.name in annotated))
     undrawn = undrawn_cases if cases else [case.name for case in cohort.cases if case.name not in annotated]
     cohort.require_images_drawn_on(names, watch)
-    return new_plan(cohort, settings or TrainingSettings(), names, undrawn, watch)
+    return new_plan(cohort, settings or TrainingSettings(), names, undrawn, watch, leaves_out)
 
 
 def _resumed_plan(

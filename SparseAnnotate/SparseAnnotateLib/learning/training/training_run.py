@@ -12,6 +12,7 @@ from ...core import CancelledError, Cohort, Watch
 from ...core.folder_lock import FolderLock
 from ...core.messages import _
 from ...runs.cards import ModelCard, RunCard
+from ...runs.learned_images import LearnedImages
 from ...runs.loss import LOSSES
 from ...runs.plan import ModelPlan, RunPlan
 from ...runs.run_folder import RunFolder
@@ -134,13 +135,18 @@ class _Run:
             view_weights=self._view_weights() or {},
             average_dice=self._scores.average_dice if self._scores is not None else None,
             clear_surroundings=self._clear_surroundings,
-            images=self.ranks.shared(learned_images(self.cohort, self.plan.cases) if self.ranks.is_first else None),
+            images=self.ranks.shared(
+                learned_images(self.cohort, self.plan.cases, self.plan.channels) if self.ranks.is_first else None
+            ),
         )
         if self.ranks.is_first:
             self.folder.write_card(card)
             shutil.rmtree(self.folder.labels_folder, ignore_errors=True)
         self.ranks.wait()
         return card
+
+    def _learned_images(self) -> LearnedImages | None:
+        return learned_images(self.cohort, self.plan.cases, self.plan.channels)
 
     def _stage_seconds(self, shapes: list[tuple[int, int, int]], held_out: bool) -> dict[str, float]:
         """How long each stage will take. The processes that train together are cancelled together."""
