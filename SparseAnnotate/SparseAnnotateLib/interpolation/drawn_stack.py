@@ -78,9 +78,9 @@ class DrawnStack:
         self._sizes: dict[int, np.ndarray] = {}
 
     def with_slices(self, slices: dict[int, np.ndarray]) -> DrawnStack:
-        """The stack with other labels on its drawn slices."""
+        """The stack with other drawn slices, (rows, columns) labels by index."""
         other = copy(self)
-        other.slices, other._boxes, other._sizes = slices, {}, {}
+        other.indices, other.slices, other._boxes, other._sizes = sorted(slices), slices, {}, {}
         return other
 
     def boxes(self, index: int) -> dict[int, PlaneBox]:
