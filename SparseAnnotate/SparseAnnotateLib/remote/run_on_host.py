@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
-from ..core import Cohort, RunError, SparseAnnotateError, Watch, WorkerError
+from ..core import BadInputError, Cohort, RunError, SparseAnnotateError, Watch, WorkerError
 from ..core.case_names import file_stem
 from ..core.cohort_layout import CARD_FILE, PLAN_FILE
 from ..core.errors import BusyError, FileWriteError
@@ -91,7 +91,7 @@ class RunOnHost:
         """
         known = self.remembered
         if known is not None and known.host != self.host and not known.is_brought_back:
-            raise _trained_on(self.name, known.host)
+            raise _trained_on(self.cohort, self.name, known.host)
         token = self._token_there(watch)
         if token is None:
             return False
@@ -125,6 +125,17 @@ class RunOnHost:
             return True
         return is_live and not known.is_brought_back and self._read(_BROUGHT_BACK, watch) is not None
 
+    def _require_gone(self, known: RunThere, watch: Watch) -> None:
+        """Raise RunError when a run that was given up is still on its host: what it has learned would be removed."""
+        if known.host == self.host and self._token_there(watch) == known.token:
+            raise RunError(
+                _(
+                    "The run '{run}' was given up, but is still on the host '{host}', perhaps with more than was "
+                    "copied back. Choose another name, or remove what is there: 'sparse-annotate host clean {host} "
+                    "--all'."
+                ).format(run=self.name, host=self.host)
+            )
+
     @contextmanager
     def held(self, watch: Watch) -> Iterator[None]:
         """Keep others away from the run there meanwhile. Raises BusyError."""
@@ -153,8 +164,12 @@ class RunOnHost:
         Raises RunError when the run was continued both here and there, and as `require_ours`; BusyError when a process
         there still uses it; and what copying raises: the run can be begun again then.
         """
+        # Another process may have changed it while this one waited to hold the run.
+        self._record = record_of(self.cohort.state_folder)
         self.require_ours(watch)
         known = self.remembered
+        if known is not None and known.is_given_up and not (is_live and known.is_live):
+            self._require_gone(known, watch)
         if known is not None and known.is_brought_back and not (is_live and known.is_live):
             known = None  # another training; what learns while slices are drawn is continued
         if known is not None and known.host != self.host:
@@ -363,15 +378,45 @@ def require_here(cohort: Cohort, run: str) -> None:
     record = read_record(cohort.state_folder)
     known = record.runs.get(run) if record is not None else None
     if known is not None and known.is_live and not known.is_brought_back:
-        raise _trained_on(run, known.host)
+        raise _trained_on(cohort, run, known.host)
 
 
-def _trained_on(run: str, host: str) -> RunError:
+def give_up(cohort: Cohort, run: str, host: str) -> str:
+    """Let a run continue elsewhere when its host is gone for good, from what was copied back; returns a sentence.
+
+    Should the host come back, what has been learned there and here is not mixed, and neither is lost; see `begin`.
+
+    Raises BadInputError when the run is not left on this host, or the record is damaged; BusyError, FileWriteError.
+    """
+    with cohort.locked("remembering a run on a host"):
+        record = read_record(cohort.state_folder)
+        known = record.runs.get(run) if record is not None else None
+        if record is None or known is None or known.host != host or known.is_brought_back:
+            raise BadInputError(
+                _("No run '{run}' of the cohort '{cohort}' is left on the host '{host}'.").format(
+                    run=run, cohort=cohort.name, host=host
+                )
+            )
+        here = replace(known, is_brought_back=True, is_given_up=True, cancel_wanted=False)
+        write_record(cohort.state_folder, record.with_run(run, here))
+    if not RunFolder(cohort.run_folder(run)).is_started:
+        return _("The run '{run}' is no longer expected from '{host}'. Nothing of it had been copied back.").format(
+            run=run, host=host
+        )
+    return _(
+        "The run '{run}' is no longer expected from '{host}'. It can be continued on this computer or on another host, "
+        "from what was copied back."
+    ).format(run=run, host=host)
+
+
+def _trained_on(cohort: Cohort, run: str, host: str) -> RunError:
+    state = f' --state "{cohort.state_folder}"' if cohort.state_folder != cohort.folder else ""
+    command = f'sparse-annotate host forget {host} "{cohort.folder}"{state} --run "{run}"'
     return RunError(
         _(
             "The run '{run}' is being trained on the host '{host}'. Compute on this host to reconnect to it, or choose "
-            "another name."
-        ).format(run=run, host=host)
+            "another name. If the host is gone for good, this lets you continue what was copied back: '{command}'."
+        ).format(run=run, host=host, command=command)
     )
 
 
