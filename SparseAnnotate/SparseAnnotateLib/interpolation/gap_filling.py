@@ -51,6 +51,13 @@ class GapInterpolator(ABC):
         """The drawn slices, and which of their stacks is filled gap by gap."""
         return DrawnSlices.of(annotation)
 
+    def _depends_on_all(self, drawn: DrawnSlices, earlier: DrawnStack | None, gap: Gap) -> bool:
+        """Whether a gap must be filled again although no slice near it has changed; not by default.
+
+        `earlier`: the main stack before something changed; None when it is not known.
+        """
+        return False
+
     def fill(
         self,
         annotation: SparseAnnotation,
@@ -85,7 +92,12 @@ class GapInterpolator(ABC):
         if not drawn.others and all(p.array_axis(annotation.geometry) == drawn.main.axis for p, _index in changed):
             indices = [index for _plane, index in changed]
             earlier = _earlier(previous, drawn.main, indices)
-            gaps = [gap for gap in gaps if any(depends_on(drawn.main, gap, index, earlier) for index in indices)]
+            gaps = [
+                gap
+                for gap in gaps
+                if any(depends_on(drawn.main, gap, index, earlier) for index in indices)
+                or self._depends_on_all(drawn, earlier, gap)
+            ]
         labels, confidence = previous.labels, previous.confidence
         stacked = drawn.main.moved(labels)
         for gap in gaps:

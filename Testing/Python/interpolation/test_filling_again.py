@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from sparse_fills import annotation_of, axial, blobs, discs, filled
 from SparseAnnotateLib.core import Plane
 from SparseAnnotateLib.interpolation import AutoInterpolator, interpolator_named
+from SparseAnnotateLib.interpolation.chance_filling import ChanceInterpolator
 from SparseAnnotateLib.interpolation.interpolators.shape import ShapeInterpolator
 
 DEPTH = 14
@@ -103,3 +104,35 @@ def test_the_order_of_the_structures_does_not_matter_where_they_end(made, seed, 
     labels, table = made_labels(made, seed), np.array([0, *numbers], np.uint8)
     fill, other = (filled(axial(shown, sorted(drawn), (3.0, 1.0, 0.8))) for shown in (labels, table[labels]))
     same(replace(fill, labels=table[fill.labels]), other)
+
+
+class KnowsAll:
+    """A source that knows the whole volume, and finds the first label wherever the others are unsure."""
+
+    values = (1,)
+
+    def prepared(self, annotation, drawn, image):
+        return ()
+
+    def chance(self, place, drawn, prepared, watch):
+        return np.full_like(place.inside, 0.9 if place.value in self.values else 0.0)
+
+    def closed(self, drawn, gap, near):
+        return None
+
+    def far_share(self, value):
+        return 0.8
+
+    def reach(self, gap, prepared):
+        return {1: (slice(0, gap.count), (slice(0, 26), slice(0, 30)))}
+
+
+def test_where_a_source_that_knows_the_whole_volume_counts_more_is_filled_again():
+    labels = discs(*((index, 13, 8, 1) for index in range(33)), shape=(33, 26, 30))
+    shares = {1: {"shape": 0.7, "all": 0.3}}
+    first, second = [2, 4, 6, 8, 20], [2, 4, 8, 20]  # half of all slices are 2 apart, then 4
+    mixture = ChanceInterpolator({"shape": ShapeInterpolator(), "all": KnowsAll()}, shares)
+    for before, after in ((first, second), (second, first)):
+        previous = mixture.fill(axial(labels, before), None)
+        again = mixture.refill(previous, axial(labels, after), None, [(Plane.AXIAL, 6)])
+        same(again, mixture.fill(axial(labels, after), None))
