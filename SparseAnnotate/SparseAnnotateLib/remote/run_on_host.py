@@ -82,6 +82,11 @@ class RunOnHost:
             self._record = self._record.with_run(self.name, change(self.known))
             write_record(self.cohort.state_folder, self._record)
 
+    def _look_again(self) -> None:
+        """Read again what is remembered: another process may have begun the run, or copied some of it back."""
+        with self._remembering:
+            self._record = record_of(self.cohort.state_folder)
+
     def require_ours(self, watch: Watch) -> bool:
         """Whether the run is there as this cohort's, and was not brought back; False when it is not there.
 
@@ -164,8 +169,7 @@ class RunOnHost:
         Raises RunError when the run was continued both here and there, and as `require_ours`; BusyError when a process
         there still uses it; and what copying raises: the run can be begun again then.
         """
-        # Another process may have changed it while this one waited to hold the run.
-        self._record = record_of(self.cohort.state_folder)
+        self._look_again()
         self.require_ours(watch)
         known = self.remembered
         if known is not None and known.is_given_up and not (is_live and known.is_live):
@@ -266,12 +270,12 @@ class RunOnHost:
         changes there meanwhile, or the run was removed there: what is here of it is then kept.
         """
         folder = self.files.in_state(self.folder.path)
+        self._look_again()  # before looking there: what has come since is not missing there
+        before, arrived = self.known.files, self.known.arriving
         now = self._returning.contents(self.area, [folder], [f"{folder}/{name}" for name in without])
         self._require_there(now)
-        arrived = self.known.arriving
         # What arrived when a copy ended in the middle, and is no longer there, is to be removed here, too.
-        left = {name: sha for name, sha in arrived.items() if name not in now and self.files.sha(name) == sha}
-        known = {**self.known.files, **left}
+        came = {name: sha for name, sha in arrived.items() if name not in now and self.files.sha(name) == sha}
         new = {}
         for name, (size, sha) in now.items():
             place = self.cohort.state_folder / name
@@ -279,9 +283,9 @@ class RunOnHost:
             # A card without the weights, which are large, would say that the run has finished here.
             if own == sha or (not everything and (size > _LARGE_BYTES or name.endswith(f"/{CARD_FILE}"))):
                 continue
-            if own is not None and own == arrived.get(name):
-                known = {**known, name: own}
-            if own is not None and own != known.get(name):
+            if own is not None and (own == arrived.get(name) or self._has_come(name, own)):
+                came[name] = own
+            elif own is not None:
                 raise RunError(
                     _(
                         "The run '{run}' was changed on this computer while it was trained on the host '{host}', so it "
@@ -291,15 +295,22 @@ class RunOnHost:
             new[name] = (size, sha)
         # Not to be lost when the copy ends in the middle: what is there is then known to be from the host.
         arriving = {name: str(sha) for name, (_size, sha) in new.items()}
-        self.remember(lambda run: replace(run, files=known, arriving=arriving))
+        self.remember(lambda run: replace(run, files={**run.files, **came}, arriving=arriving))
         if everything:
-            self._forget_removed(set(now), known)
+            self._forget_removed(set(now), {**before, **came})
         self._forget_parts({sha for _size, sha in new.values()})
         is_whole = self._fetch(new, watch, is_ended)
         placed = {name: sha for name, sha in arriving.items() if self.files.sha(name) == sha}
         self.remember(lambda run: replace(run, files={**run.files, **placed}, arriving={}))
         self.files.hashes.keep()
         return is_whole
+
+    def _has_come(self, name: str, sha: str) -> bool:
+        """Whether a file here was copied back, perhaps by another process in the meantime."""
+        if sha == self.known.files.get(name):
+            return True
+        self._look_again()
+        return sha in (self.known.files.get(name), self.known.arriving.get(name))
 
     def _lost(self, there: Mapping[str, object]) -> list[str]:
         """Files that are here and no longer there, although no training removes them: the copy here is the only one."""
@@ -311,7 +322,8 @@ class RunOnHost:
             raise WorkerError(
                 _(
                     "Files of the run '{run}' have been removed on the host '{host}', such as '{file}'. What was "
-                    "copied back before is kept on this computer."
+                    "copied back before is kept on this computer. Train it again under the same name to continue from "
+                    "that."
                 ).format(run=self.name, host=self.host, file=min(lost))
             )
 

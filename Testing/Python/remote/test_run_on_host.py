@@ -207,6 +207,50 @@ def test_what_came_in_part_of_a_file_that_has_changed_there_since_is_removed(bot
     assert not list(incoming.iterdir())
 
 
+def test_two_windows_that_follow_the_same_training_do_not_stop_each_other(both, relay, tiny_cohort, monkeypatch):
+    other = RunOnHost(relay._session, tiny_cohort, "r")
+    put = HostFiles.put_in_place
+
+    def second(*rest):
+        copying.setattr(HostFiles, "put_in_place", put)
+        other.bring_back(Watch(), everything=True)
+        return put(*rest)
+
+    with monkeypatch.context() as copying:
+        copying.setattr(HostFiles, "put_in_place", second)
+        assert both.run.bring_back(Watch(), everything=True)
+    assert read(both.here) == read(both.there)
+
+    def newer(*rest):
+        # The parts of the first one are of no use to the second.
+        write(both.there, metrics="3")
+        return second(*rest)
+
+    write(both.there, metrics="2")
+    with monkeypatch.context() as copying:
+        copying.setattr(HostFiles, "put_in_place", newer)
+        assert not both.run.bring_back(Watch(), everything=True)
+    assert read(both.here) == read(both.there)
+    # What the other one has copied back is no change made here, also when it comes while this one looks.
+    require = RunOnHost._require_there
+
+    def others_first(self, there):
+        copying.setattr(RunOnHost, "_require_there", require)
+        write(both.there, metrics="5")
+        other.bring_back(Watch(), everything=True)
+        return require(self, there)
+
+    write(both.there, metrics="4")
+    with monkeypatch.context() as copying:
+        copying.setattr(RunOnHost, "_require_there", others_first)
+        assert not both.run.bring_back(Watch(), everything=True)
+    assert read(both.here) == read(both.there)
+    for number, run in enumerate([both.run, other, both.run, other]):
+        write(both.there, metrics=str(number), weights=str(number))
+        assert run.bring_back(Watch(), everything=True)
+        assert read(both.here) == read(both.there)
+
+
 def test_a_run_that_is_left_there_is_not_trained_here(both, tiny_cohort):
     choice = {"cohort": str(tiny_cohort.folder), "run": "r"}
     with pytest.raises(RunError, match=r"The run 'r' is being trained on the host 'gpu'\. Compute on this host"):
