@@ -141,6 +141,16 @@ class RunOnHost:
                 ).format(run=self.name, host=self.host)
             )
 
+    def take_back(self, watch: Watch) -> None:
+        """Expect a run again that was given up, when it is still on its host and was not continued here."""
+        known = self.remembered
+        if known is None or not known.is_given_up or known.host != self.host:
+            return
+        here = {name: content.sha for name, content in self.files.run_files(self.name, watch).items()}
+        is_newer_here = any(here.get(name) != sha for name, sha in known.files.items()) or (here and not known.files)
+        if not is_newer_here and self._token_there(watch) == known.token:
+            self.remember(lambda run: replace(run, is_brought_back=False, is_given_up=False))
+
     @contextmanager
     def held(self, watch: Watch) -> Iterator[None]:
         """Keep others away from the run there meanwhile. Raises BusyError."""
@@ -426,8 +436,9 @@ def _trained_on(cohort: Cohort, run: str, host: str) -> RunError:
     command = f'sparse-annotate host forget {host} "{cohort.folder}"{state} --run "{run}"'
     return RunError(
         _(
-            "The run '{run}' is being trained on the host '{host}'. Compute on this host to reconnect to it, or choose "
-            "another name. If the host is gone for good, this lets you continue what was copied back: '{command}'."
+            "The run '{run}' is being trained on the host '{host}', or was left there. Compute on this host to "
+            "reconnect to it, or choose another name. If the host is gone for good, this lets you continue what was "
+            "copied back: '{command}'."
         ).format(run=run, host=host, command=command)
     )
 

@@ -253,7 +253,7 @@ def test_two_windows_that_follow_the_same_training_do_not_stop_each_other(both, 
 
 def test_a_run_that_is_left_there_is_not_trained_here(both, tiny_cohort):
     choice = {"cohort": str(tiny_cohort.folder), "run": "r"}
-    with pytest.raises(RunError, match=r"The run 'r' is being trained on the host 'gpu'\. Compute on this host"):
+    with pytest.raises(RunError, match="The run 'r' is being trained on the host 'gpu', or was left there. Compute on"):
         train(TrainRequest(**choice, live=True), Watch())
     job = SubmitRequest(choice["cohort"], "train", {"run": "r"}, engine="local")
     with pytest.raises(RunError, match="is being trained on the host 'gpu'"):
@@ -302,6 +302,17 @@ def test_a_job_whose_host_comes_back_after_it_was_given_up_is_not_removed_there(
     with pytest.raises(RunError, match="'r' was given up, but is still on the host 'gpu'"):
         both.begin(is_live=False)
     assert read(both.there)["2d/weights.safetensors"] == "1"
+    # It is expected again, unless it was continued here.
+    both.run.take_back(Watch())
+    assert runs_there(tiny_cohort.state_folder) == {"r": "gpu"}
+    both.run.bring_back(Watch(), everything=True)
+    give_up(tiny_cohort, "r", "gpu")
+    write(both.here, weights="here")
+    both.run = RunOnHost(relay._session, tiny_cohort, "r")
+    both.run.take_back(Watch())
+    assert runs_there(tiny_cohort.state_folder) == {}
+    with pytest.raises(RunError, match="'r' was given up, but is still on the host 'gpu'"):
+        both.begin(is_live=False)
     shutil.rmtree(both.area)
     both.begin(is_live=False)
     assert not read_record(tiny_cohort.state_folder).runs["r"].is_given_up
