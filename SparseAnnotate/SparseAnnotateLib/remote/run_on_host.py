@@ -248,8 +248,8 @@ class RunOnHost:
         if self._session.files.ask("empty", area=self.area, names=list(names), unless_used=used):
             raise BusyError(
                 _(
-                    "A process on the host '{host}' still trains the run '{run}'. Try again when it has ended: after a "
-                    "broken connection, within a minute."
+                    "A process on the host '{host}' is still training the run '{run}'. Try again when it has ended: "
+                    "after a broken connection, within a minute."
                 ).format(host=self.host, run=self.name)
             )
 
