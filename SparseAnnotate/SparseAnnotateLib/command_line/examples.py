@@ -67,6 +67,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "host": (
         "sparse-annotate host add gpu --prefix 'srun --gres=gpu:1 --time=2:00:00'",
         "sparse-annotate host clean gpu",
+        "sparse-annotate host forget gpu livers --run first",
     ),
     "environment": ("sparse-annotate environment", "sparse-annotate environment --on gpu"),
 }

@@ -1,4 +1,4 @@
-"""`host add`, `list`, `check`, `clean` and `remove`: computers that other commands can use with `--on`."""
+"""`host add`, `list`, `check`, `clean`, `forget` and `remove`: computers that other commands can use with `--on`."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ import shlex
 from collections.abc import Callable, Sequence
 from typing import Any, get_args
 
-from ..core import Watch
+from ..core import Cohort, Watch
 from ..remote.hosts import DEFAULT_FOLDER, DEFAULT_PYTHON, CopyWith, Host, again, forget_host, host_named, known_hosts
+from ..remote.run_on_host import give_up
 from ..remote.setting_up import HostReport, add_host, check_host, clean_host
 from .examples import example_text
 from .shared_options import output_options
@@ -18,7 +19,7 @@ from .terminal_output import show_line, show_table
 def add_host_command(commands) -> None:
     text = "set up computers that other commands can use with '--on', through OpenSSH"
     command = commands.add_parser("host", help=text, description=text[:1].upper() + text[1:] + ".")
-    kinds = command.add_subparsers(dest="what", required=True, metavar="{add,list,check,clean,remove}")
+    kinds = command.add_subparsers(dest="what", required=True, metavar="{add,list,check,clean,forget,remove}")
     _add(kinds)
     _kind(kinds, "list", "list the hosts that were set up", _list, show_hosts, needs_host=False)
     _kind(kinds, "check", "check connection, packages and devices of a host", _check, show_report)
@@ -28,6 +29,7 @@ def add_host_command(commands) -> None:
         action="store_true",
         help="also remove the environment with its packages, and trainings whose runs have not been brought back",
     )
+    _forget(kinds)
     _kind(kinds, "remove", "remove a host from the list; what is on it stays", _remove, show_line)
 
 
@@ -60,6 +62,14 @@ def _add(kinds) -> None:
     jobs.add_argument("--cpus", type=int, help="CPUs of a training")
     jobs.add_argument("--memory-gb", type=float, help="memory of a training in GB")
     jobs.add_argument("--engine", choices=("auto", "slurm", "local"), help="slurm, or local: without a queue")
+
+
+def _forget(kinds) -> None:
+    text = "let a run be continued elsewhere when its host is gone for good, from what was copied back"
+    command = _kind(kinds, "forget", text, _give_up, show_line)
+    command.add_argument("cohort", metavar="COHORT", help="cohort folder")
+    command.add_argument("--run", required=True, metavar="RUN", help="name of the run")
+    command.add_argument("--state", metavar="FOLDER", help="the folder with its runs, if it is another one")
 
 
 def _kind(
@@ -96,6 +106,11 @@ def _check(options: argparse.Namespace, watch: Watch) -> HostReport:
 
 def _clean(options: argparse.Namespace, watch: Watch) -> str:
     return clean_host(host_named(options.host), options.all, watch)[1]
+
+
+def _give_up(options: argparse.Namespace, watch: Watch) -> str:
+    del watch
+    return give_up(Cohort.open(options.cohort, options.state), options.run, options.host)
 
 
 def _remove(options: argparse.Namespace, watch: Watch) -> str:

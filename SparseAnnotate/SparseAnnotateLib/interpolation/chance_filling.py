@@ -9,7 +9,7 @@ import numpy as np
 
 from ..core import SparseAnnotation, Watch
 from .confidence import scaled
-from .drawn_stack import Gap, PlaneBox, joined
+from .drawn_stack import DrawnStack, Gap, PlaneBox, joined
 from .gap_filling import GapInterpolator
 from .label_fields import DrawnSlices
 from .label_gaps import LabelGap, label_gap
@@ -94,6 +94,17 @@ class ChanceInterpolator(GapInterpolator):
 
     def _prepare(self, annotation: SparseAnnotation, drawn: DrawnSlices, image: np.ndarray | None) -> dict[str, Any]:
         return each_prepared(self._sources, annotation, drawn, image)
+
+    def _depends_on_all(self, drawn: DrawnSlices, earlier: DrawnStack | None, gap: Gap) -> bool:
+        if not any(isinstance(source, FarSource) for source in self._sources.values()):
+            return False
+        if earlier is None or not earlier.indices:
+            return True
+        before = DrawnSlices(earlier)
+        # How far from drawn slices it counts more, and which labels no slice shows, follow from all of them.
+        return (
+            not np.array_equal(self._far(before, gap), self._far(drawn, gap)) or before.in_order() != drawn.in_order()
+        )
 
     def _shares_of(self, value: int) -> Mapping[str, float]:
         return dict.fromkeys(self._sources, 1.0) if self._shares is None else self._shares[value]

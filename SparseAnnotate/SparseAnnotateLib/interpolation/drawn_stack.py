@@ -78,9 +78,12 @@ class DrawnStack:
         self._sizes: dict[int, np.ndarray] = {}
 
     def with_slices(self, slices: dict[int, np.ndarray]) -> DrawnStack:
-        """The stack with other labels on its drawn slices."""
+        """The stack with other drawn slices, (rows, columns) labels by index."""
         other = copy(self)
-        other.slices, other._boxes, other._sizes = slices, {}, {}
+        same = [index for index, layer in slices.items() if layer is self.slices.get(index)]
+        other.indices, other.slices = sorted(slices), slices
+        other._boxes = {index: self._boxes[index] for index in same if index in self._boxes}
+        other._sizes = {index: self._sizes[index] for index in same if index in self._sizes}
         return other
 
     def boxes(self, index: int) -> dict[int, PlaneBox]:

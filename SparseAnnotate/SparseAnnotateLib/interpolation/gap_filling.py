@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -17,7 +17,7 @@ from ..core.voxel_boxes import along_axes
 from ..core.voxel_values import require_finite
 from .confidence import enter_confidence
 from .crossings import contradictions
-from .drawn_stack import Gap
+from .drawn_stack import DrawnStack, Gap
 from .interpolator import Fill, undemanding_method
 from .label_fields import DrawnSlices
 from .shape_fields import depends_on
@@ -51,6 +51,13 @@ class GapInterpolator(ABC):
         """The drawn slices, and which of their stacks is filled gap by gap."""
         return DrawnSlices.of(annotation)
 
+    def _depends_on_all(self, drawn: DrawnSlices, earlier: DrawnStack | None, gap: Gap) -> bool:
+        """Whether a gap must be filled again although no slice near it has changed; not by default.
+
+        `earlier`: the main stack before something changed; None when it is not known.
+        """
+        return False
+
     def fill(
         self,
         annotation: SparseAnnotation,
@@ -83,7 +90,14 @@ class GapInterpolator(ABC):
         gaps = list(drawn.main.gaps())
         # With several planes a slice affects more than its gap, and another stack may have become the main one.
         if not drawn.others and all(p.array_axis(annotation.geometry) == drawn.main.axis for p, _index in changed):
-            gaps = [gap for gap in gaps if any(depends_on(drawn.main, gap, index) for _plane, index in changed)]
+            indices = [index for _plane, index in changed]
+            earlier = _earlier(previous, drawn.main, indices)
+            gaps = [
+                gap
+                for gap in gaps
+                if any(depends_on(drawn.main, gap, index, earlier) for index in indices)
+                or self._depends_on_all(drawn, earlier, gap)
+            ]
         labels, confidence = previous.labels, previous.confidence
         stacked = drawn.main.moved(labels)
         for gap in gaps:
@@ -135,6 +149,20 @@ class GapInterpolator(ABC):
             for number, _nothing in enumerate(threads.map(fill_gap, gaps), start=1):
                 watch.step(number / len(gaps), _("filled {done} of {count} gaps").format(done=number, count=len(gaps)))
         annotation.restore_drawn(labels)
+
+
+def _earlier(previous: Fill, main: DrawnStack, changed: Collection[int]) -> DrawnStack | None:
+    """The main stack as it was when a fill was made; None when the fill does not say which slices were drawn."""
+    labels, confidence = main.moved(previous.labels), main.moved(previous.confidence)
+    slices = {index: layer for index, layer in main.slices.items() if index not in changed}
+    for index in changed:
+        # A drawn voxel has 100, another one less, and one that was left undecided on a drawn slice has 1.
+        lowest, highest = confidence[index].min(), confidence[index].max()
+        if lowest == 100:
+            slices[index] = labels[index]
+        elif lowest == 1 or highest == 100:
+            return None
+    return main.with_slices(slices)
 
 
 def required_image(image: np.ndarray | None) -> np.ndarray:

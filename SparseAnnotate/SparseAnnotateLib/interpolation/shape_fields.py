@@ -6,7 +6,7 @@ Herman, Zheng & Bucholtz 1992, 'Shape-based interpolation', for aligning an obje
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -112,10 +112,13 @@ def piece_fields(stack: DrawnStack, gap: Gap, value: int) -> list[PieceField]:
     ]
 
 
-def depends_on(stack: DrawnStack, gap: Gap, index: int) -> bool:
+def depends_on(stack: DrawnStack, gap: Gap, index: int, earlier: DrawnStack | None = None) -> bool:
     """Whether the fields of a gap may be others once a slice is drawn, drawn differently, or reset.
 
-    `stack`: after that. A slice that is not beside the gap matters for what ends there, see `_Ball`.
+    A slice that is not beside the gap matters for what ends there, see `_Ball`.
+
+    Args:
+        stack: after that. earlier: before it; None when that is not known: then whatever ends there counts as changed.
     """
     if gap.before is None:
         return gap.inner is None or index <= gap.inner
@@ -128,12 +131,26 @@ def depends_on(stack: DrawnStack, gap: Gap, index: int) -> bool:
     behind = _behind(stack, side, -1 if is_before else 1)
     if behind is not None and not min(behind, side) <= index <= max(behind, side):
         return False
+    if earlier is not None and side not in earlier.slices:
+        return True
+    return any(_ends_otherwise(stack, earlier, gap, value, is_before) for value in stack.boxes(side))
 
-    def ends(value: int) -> bool:
-        found = _pieces_of(stack, gap, value).pieces
-        return any(piece.after is None if is_before else piece.before is None for piece in found)
 
-    return any(ends(value) for value in stack.boxes(side))
+def _ends_otherwise(stack: DrawnStack, earlier: DrawnStack | None, gap: Gap, value: int, is_before: bool) -> bool:
+    """Whether a piece that is on one side of a gap only reaches less far, or farther, into it than it did earlier."""
+    found = _pieces_of(stack, gap, value)
+    for piece in found.pieces:
+        if (piece.after if is_before else piece.before) is not None:
+            continue
+        if earlier is None:
+            return True
+        box = _within(found.outer, piece.box)
+        now, before = (_Ball.of(one, gap, value, piece, box) for one in (stack, earlier))
+        if now != before:
+            field = _field(stack, gap, value, piece, box, found.far)
+            if replace(field, ball=before)._reach != field._reach:
+                return True
+    return False
 
 
 @dataclass(frozen=True)

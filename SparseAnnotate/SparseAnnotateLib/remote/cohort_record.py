@@ -24,6 +24,7 @@ class RunThere:
         choice, inputs: fingerprints of what was chosen for the training, and of what it was made from.
         cancel_wanted: it was cancelled, and the host has not been told yet.
         is_live: it learns while slices are drawn, and is no job there.
+        is_given_up: its host seemed to be gone for good, and what had been copied back counts as all of it.
     """
 
     host: str
@@ -35,6 +36,7 @@ class RunThere:
     inputs: str = ""
     cancel_wanted: bool = False
     is_live: bool = False
+    is_given_up: bool = False
 
 
 @dataclass(frozen=True)

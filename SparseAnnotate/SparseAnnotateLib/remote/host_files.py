@@ -424,8 +424,10 @@ class HostFiles:
 
     def _put_in_place(self, part: Path, sha: str, place: Path, is_last: bool) -> None:
         try:
-            if file_sha(part) != sha:
-                part.unlink()
+            if not part.is_file() and place.is_file() and file_sha(place) == sha:
+                return  # another process that copies the same has put it in place
+            if not part.is_file() or file_sha(part) != sha:
+                part.unlink(missing_ok=True)
                 raise ChangedThereError(
                     _("A file changed on the host '{host}' while it was copied. Try again.").format(host=self.host.name)
                 )

@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
-from ..core import Cohort, RunError, SparseAnnotateError, Watch, WorkerError
+from ..core import BadInputError, Cohort, RunError, SparseAnnotateError, Watch, WorkerError
 from ..core.case_names import file_stem
 from ..core.cohort_layout import CARD_FILE, PLAN_FILE
 from ..core.errors import BusyError, FileWriteError
@@ -82,6 +82,11 @@ class RunOnHost:
             self._record = self._record.with_run(self.name, change(self.known))
             write_record(self.cohort.state_folder, self._record)
 
+    def _look_again(self) -> None:
+        """Read again what is remembered: another process may have begun the run, or copied some of it back."""
+        with self._remembering:
+            self._record = record_of(self.cohort.state_folder)
+
     def require_ours(self, watch: Watch) -> bool:
         """Whether the run is there as this cohort's, and was not brought back; False when it is not there.
 
@@ -91,7 +96,7 @@ class RunOnHost:
         """
         known = self.remembered
         if known is not None and known.host != self.host and not known.is_brought_back:
-            raise _trained_on(self.name, known.host)
+            raise _trained_on(self.cohort, self.name, known.host)
         token = self._token_there(watch)
         if token is None:
             return False
@@ -125,6 +130,27 @@ class RunOnHost:
             return True
         return is_live and not known.is_brought_back and self._read(_BROUGHT_BACK, watch) is not None
 
+    def _require_gone(self, known: RunThere, watch: Watch) -> None:
+        """Raise RunError when a run that was given up is still on its host: what it has learned would be removed."""
+        if known.host == self.host and self._token_there(watch) == known.token:
+            raise RunError(
+                _(
+                    "The run '{run}' was given up, but is still on the host '{host}', perhaps with more than was "
+                    "copied back. Choose another name, or remove what is there: 'sparse-annotate host clean {host} "
+                    "--all'."
+                ).format(run=self.name, host=self.host)
+            )
+
+    def take_back(self, watch: Watch) -> None:
+        """Expect a run again that was given up, when it is still on its host and was not continued here."""
+        known = self.remembered
+        if known is None or not known.is_given_up or known.host != self.host:
+            return
+        here = {name: content.sha for name, content in self.files.run_files(self.name, watch).items()}
+        is_newer_here = any(here.get(name) != sha for name, sha in known.files.items()) or (here and not known.files)
+        if not is_newer_here and self._token_there(watch) == known.token:
+            self.remember(lambda run: replace(run, is_brought_back=False, is_given_up=False))
+
     @contextmanager
     def held(self, watch: Watch) -> Iterator[None]:
         """Keep others away from the run there meanwhile. Raises BusyError."""
@@ -153,8 +179,11 @@ class RunOnHost:
         Raises RunError when the run was continued both here and there, and as `require_ours`; BusyError when a process
         there still uses it; and what copying raises: the run can be begun again then.
         """
+        self._look_again()
         self.require_ours(watch)
         known = self.remembered
+        if known is not None and known.is_given_up and not (is_live and known.is_live):
+            self._require_gone(known, watch)
         if known is not None and known.is_brought_back and not (is_live and known.is_live):
             known = None  # another training; what learns while slices are drawn is continued
         if known is not None and known.host != self.host:
@@ -219,8 +248,8 @@ class RunOnHost:
         if self._session.files.ask("empty", area=self.area, names=list(names), unless_used=used):
             raise BusyError(
                 _(
-                    "A process on the host '{host}' still trains the run '{run}'. Try again when it has ended: after a "
-                    "broken connection, within a minute."
+                    "A process on the host '{host}' is still training the run '{run}'. Try again when it has ended: "
+                    "after a broken connection, within a minute."
                 ).format(host=self.host, run=self.name)
             )
 
@@ -251,12 +280,12 @@ class RunOnHost:
         changes there meanwhile, or the run was removed there: what is here of it is then kept.
         """
         folder = self.files.in_state(self.folder.path)
+        self._look_again()  # before looking there: what has come since is not missing there
+        before, arrived = self.known.files, self.known.arriving
         now = self._returning.contents(self.area, [folder], [f"{folder}/{name}" for name in without])
         self._require_there(now)
-        arrived = self.known.arriving
         # What arrived when a copy ended in the middle, and is no longer there, is to be removed here, too.
-        left = {name: sha for name, sha in arrived.items() if name not in now and self.files.sha(name) == sha}
-        known = {**self.known.files, **left}
+        came = {name: sha for name, sha in arrived.items() if name not in now and self.files.sha(name) == sha}
         new = {}
         for name, (size, sha) in now.items():
             place = self.cohort.state_folder / name
@@ -264,9 +293,9 @@ class RunOnHost:
             # A card without the weights, which are large, would say that the run has finished here.
             if own == sha or (not everything and (size > _LARGE_BYTES or name.endswith(f"/{CARD_FILE}"))):
                 continue
-            if own is not None and own == arrived.get(name):
-                known = {**known, name: own}
-            if own is not None and own != known.get(name):
+            if own is not None and (own == arrived.get(name) or self._has_come(name, own)):
+                came[name] = own
+            elif own is not None:
                 raise RunError(
                     _(
                         "The run '{run}' was changed on this computer while it was trained on the host '{host}', so it "
@@ -276,15 +305,22 @@ class RunOnHost:
             new[name] = (size, sha)
         # Not to be lost when the copy ends in the middle: what is there is then known to be from the host.
         arriving = {name: str(sha) for name, (_size, sha) in new.items()}
-        self.remember(lambda run: replace(run, files=known, arriving=arriving))
+        self.remember(lambda run: replace(run, files={**run.files, **came}, arriving=arriving))
         if everything:
-            self._forget_removed(set(now), known)
+            self._forget_removed(set(now), {**before, **came})
         self._forget_parts({sha for _size, sha in new.values()})
         is_whole = self._fetch(new, watch, is_ended)
         placed = {name: sha for name, sha in arriving.items() if self.files.sha(name) == sha}
         self.remember(lambda run: replace(run, files={**run.files, **placed}, arriving={}))
         self.files.hashes.keep()
         return is_whole
+
+    def _has_come(self, name: str, sha: str) -> bool:
+        """Whether a file here was copied back, perhaps by another process in the meantime."""
+        if sha == self.known.files.get(name):
+            return True
+        self._look_again()
+        return sha in (self.known.files.get(name), self.known.arriving.get(name))
 
     def _lost(self, there: Mapping[str, object]) -> list[str]:
         """Files that are here and no longer there, although no training removes them: the copy here is the only one."""
@@ -296,7 +332,8 @@ class RunOnHost:
             raise WorkerError(
                 _(
                     "Files of the run '{run}' have been removed on the host '{host}', such as '{file}'. What was "
-                    "copied back before is kept on this computer."
+                    "copied back before is kept on this computer. Train it again under the same name to continue from "
+                    "that."
                 ).format(run=self.name, host=self.host, file=min(lost))
             )
 
@@ -363,15 +400,46 @@ def require_here(cohort: Cohort, run: str) -> None:
     record = read_record(cohort.state_folder)
     known = record.runs.get(run) if record is not None else None
     if known is not None and known.is_live and not known.is_brought_back:
-        raise _trained_on(run, known.host)
+        raise _trained_on(cohort, run, known.host)
 
 
-def _trained_on(run: str, host: str) -> RunError:
+def give_up(cohort: Cohort, run: str, host: str) -> str:
+    """Let a run continue elsewhere when its host is gone for good, from what was copied back; returns a sentence.
+
+    Should the host come back, what has been learned there and here is not mixed, and neither is lost; see `begin`.
+
+    Raises BadInputError when the run is not left on this host, or the record is damaged; BusyError, FileWriteError.
+    """
+    with cohort.locked("remembering a run on a host"):
+        record = read_record(cohort.state_folder)
+        known = record.runs.get(run) if record is not None else None
+        if record is None or known is None or known.host != host or known.is_brought_back:
+            raise BadInputError(
+                _("No run '{run}' of the cohort '{cohort}' is left on the host '{host}'.").format(
+                    run=run, cohort=cohort.name, host=host
+                )
+            )
+        here = replace(known, is_brought_back=True, is_given_up=True, cancel_wanted=False)
+        write_record(cohort.state_folder, record.with_run(run, here))
+    if not RunFolder(cohort.run_folder(run)).is_started:
+        return _("The run '{run}' is no longer expected from '{host}'. Nothing of it had been copied back.").format(
+            run=run, host=host
+        )
+    return _(
+        "The run '{run}' is no longer expected from '{host}'. It can be continued on this computer or on another host, "
+        "from what was copied back."
+    ).format(run=run, host=host)
+
+
+def _trained_on(cohort: Cohort, run: str, host: str) -> RunError:
+    state = f' --state "{cohort.state_folder}"' if cohort.state_folder != cohort.folder else ""
+    command = f'sparse-annotate host forget {host} "{cohort.folder}"{state} --run "{run}"'
     return RunError(
         _(
-            "The run '{run}' is being trained on the host '{host}'. Compute on this host to reconnect to it, or choose "
-            "another name."
-        ).format(run=run, host=host)
+            "The run '{run}' is being trained on the host '{host}', or was left there. Compute on this host to "
+            "reconnect to it, or choose another name. If the host is gone for good, this lets you continue what was "
+            "copied back: '{command}'."
+        ).format(run=run, host=host, command=command)
     )
 
 

@@ -65,6 +65,7 @@ class TrainingThere:
             self._has_ended.set()
 
     def _trained(self, watch: Watch) -> dict[str, Any]:
+        self._on_host.take_back(watch)
         if self._on_host.known.cancel_wanted:
             self._wants_cancel.set()
         job = self._found(watch)

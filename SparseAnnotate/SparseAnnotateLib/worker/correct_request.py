@@ -85,9 +85,11 @@ def correct(request: CorrectRequest, watch: Watch) -> CorrectResult:
     stroke = Stroke.ball(before.geometry, request.at, value, not request.outside, request.radius, request.seconds)
     added = with_correction(before, stroke)
     # First of all: whatever happens to the result, the correction stays.
-    is_new = cohort.add_correction(request.case, stroke, image)
-    count = _count(added.annotation) - (not is_new)
-    stored = CorrectResult(request.case, count, len(added.stroke.voxels), 0, "", added.notes)
+    if not cohort.add_correction(request.case, stroke, image):
+        # It is in `before` already: the result may follow from it, or not yet.
+        before, again = _last_of(cohort.annotation(request.case))
+        added = replace(again, notes=added.notes)
+    stored = CorrectResult(request.case, _count(added.annotation), len(added.stroke.voxels), 0, "", added.notes)
     return stored if request.only == "store" else _with_result(cohort, request, before, added, stored, watch)
 
 
@@ -117,13 +119,20 @@ def _with_result(
 def _followed(cohort: Cohort, request: CorrectRequest, watch: Watch) -> CorrectResult:
     """Let the stored result follow from the last correction that is stored."""
     after = cohort.annotation(request.case)
-    corrections = after.corrections
-    if corrections is None or not corrections.strokes or _count(after) != request.last:
+    if not _count(after) or _count(after) != request.last:
         raise BadInputError(_("Corrections of '{case}' were made or removed meanwhile.").format(case=request.case))
+    before, added = _last_of(after)
+    stored = CorrectResult(request.case, request.last, len(added.stroke.voxels), 0, "")
+    return _with_result(cohort, request, before, added, stored, watch)
+
+
+def _last_of(after: SparseAnnotation) -> tuple[SparseAnnotation, AddedCorrection]:
+    """What was known before the last correction, and that correction; there must be one."""
+    corrections = after.corrections
+    assert corrections is not None
     *earlier, stroke = corrections.strokes
     before = replace(after, corrections=replace(corrections, strokes=tuple(earlier)) if earlier else None)
-    stored = CorrectResult(request.case, request.last, len(stroke.voxels), 0, "")
-    return _with_result(cohort, request, before, AddedCorrection(after, stroke, ()), stored, watch)
+    return before, AddedCorrection(after, stroke, ())
 
 
 def _cleared(cohort: Cohort, case: str) -> CorrectResult:

@@ -258,10 +258,10 @@ def test_a_run_that_is_a_job_there_or_in_use_there_is_left_alone(relay, shared_h
     there.mkdir(parents=True)
     (there / "plan.json").write_text("{}")
     with FolderLock(there, "training"):
-        with pytest.raises(BusyError, match="still trains the run 'live 1'"):
+        with pytest.raises(BusyError, match="is still training the run 'live 1'"):
             begin(True)
         run.note_brought_back()
-        with pytest.raises(BusyError, match="still trains the run 'live 1'"):
+        with pytest.raises(BusyError, match="is still training the run 'live 1'"):
             begin(False)
         assert (there / "plan.json").is_file()
     begin(False)

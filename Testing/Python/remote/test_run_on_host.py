@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
 import threading
 from pathlib import Path
 
 import pytest
 
+from SparseAnnotateLib.command_line.main import main
 from SparseAnnotateLib.core import CancelledError, Cohort, Watch
-from SparseAnnotateLib.core.errors import FileWriteError, RunError, WorkerError
+from SparseAnnotateLib.core.errors import BadInputError, FileWriteError, RunError, WorkerError
 from SparseAnnotateLib.core.folder_lock import FolderLock
 from SparseAnnotateLib.remote import host_files, run_on_host
 from SparseAnnotateLib.remote.cohort_record import read_record
 from SparseAnnotateLib.remote.host_files import HostFiles
-from SparseAnnotateLib.remote.run_on_host import RunOnHost, require_here
+from SparseAnnotateLib.remote.run_on_host import RunOnHost, give_up, require_here, runs_there
 from SparseAnnotateLib.remote.where import Needs
 from SparseAnnotateLib.worker.jobs.requests import SubmitRequest, submit
 from SparseAnnotateLib.worker.train_request import TrainRequest, train
@@ -33,9 +35,9 @@ class Both:
         self.here, self.area = self.run.folder.path, Path(shared_host.folder) / self.run.area
         self.there = self.area / "runs" / "r"
 
-    def begin(self) -> None:
+    def begin(self, is_live: bool = True) -> None:
         with self.run.held(Watch()):
-            self.run.begin(Needs(("a",), is_whole=False), Watch(), lambda known: not known.files, is_live=True)
+            self.run.begin(Needs(("a",), is_whole=False), Watch(), lambda known: not known.files, is_live=is_live)
 
     def end(self) -> None:
         self.run.bring_back(Watch(), everything=True, is_ended=True)
@@ -205,12 +207,125 @@ def test_what_came_in_part_of_a_file_that_has_changed_there_since_is_removed(bot
     assert not list(incoming.iterdir())
 
 
+def test_two_windows_that_follow_the_same_training_do_not_stop_each_other(both, relay, tiny_cohort, monkeypatch):
+    other = RunOnHost(relay._session, tiny_cohort, "r")
+    put = HostFiles.put_in_place
+
+    def second(*rest):
+        copying.setattr(HostFiles, "put_in_place", put)
+        other.bring_back(Watch(), everything=True)
+        return put(*rest)
+
+    with monkeypatch.context() as copying:
+        copying.setattr(HostFiles, "put_in_place", second)
+        assert both.run.bring_back(Watch(), everything=True)
+    assert read(both.here) == read(both.there)
+
+    def newer(*rest):
+        # The parts of the first one are of no use to the second.
+        write(both.there, metrics="3")
+        return second(*rest)
+
+    write(both.there, metrics="2")
+    with monkeypatch.context() as copying:
+        copying.setattr(HostFiles, "put_in_place", newer)
+        assert not both.run.bring_back(Watch(), everything=True)
+    assert read(both.here) == read(both.there)
+    # What the other one has copied back is no change made here, also when it comes while this one looks.
+    require = RunOnHost._require_there
+
+    def others_first(self, there):
+        copying.setattr(RunOnHost, "_require_there", require)
+        write(both.there, metrics="5")
+        other.bring_back(Watch(), everything=True)
+        return require(self, there)
+
+    write(both.there, metrics="4")
+    with monkeypatch.context() as copying:
+        copying.setattr(RunOnHost, "_require_there", others_first)
+        assert not both.run.bring_back(Watch(), everything=True)
+    assert read(both.here) == read(both.there)
+    for number, run in enumerate([both.run, other, both.run, other]):
+        write(both.there, metrics=str(number), weights=str(number))
+        assert run.bring_back(Watch(), everything=True)
+        assert read(both.here) == read(both.there)
+
+
 def test_a_run_that_is_left_there_is_not_trained_here(both, tiny_cohort):
     choice = {"cohort": str(tiny_cohort.folder), "run": "r"}
-    with pytest.raises(RunError, match=r"The run 'r' is being trained on the host 'gpu'\. Compute on this host"):
+    with pytest.raises(RunError, match="The run 'r' is being trained on the host 'gpu', or was left there. Compute on"):
         train(TrainRequest(**choice, live=True), Watch())
     job = SubmitRequest(choice["cohort"], "train", {"run": "r"}, engine="local")
     with pytest.raises(RunError, match="is being trained on the host 'gpu'"):
         submit(job, Watch())
     both.end()
     require_here(tiny_cohort, "r")
+
+
+def forget(error: RunError) -> int:
+    """Do what a message proposes where a host is gone for good; the exit code."""
+    command = shlex.split(error.message[error.message.index("sparse-annotate") :].removesuffix("'."))
+    return main(command[1:])
+
+
+def test_a_run_whose_host_is_gone_for_good_is_continued_here(both, tiny_cohort):
+    both.run.bring_back(Watch(), everything=True)
+    whole = read(both.here)
+    with pytest.raises(RunError, match="If the host is gone for good") as left:
+        require_here(tiny_cohort, "r")
+    assert forget(left.value) == 0
+    require_here(tiny_cohort, "r")
+    assert read(both.here) == whole
+    assert runs_there(tiny_cohort.state_folder) == {}
+    assert forget(left.value) != 0
+    with pytest.raises(BadInputError, match="No run 'r' of the cohort 'balls' is left on the host 'gpu'"):
+        give_up(tiny_cohort, "r", "gpu")
+    # The host comes back: what it has learned since is continued if nothing was learned here.
+    write(both.there, weights="2")
+    both.begin()
+    assert read(both.there)["2d/weights.safetensors"] == "2"
+    both.run.bring_back(Watch(), everything=True)
+    give_up(tiny_cohort, "r", "gpu")
+    write(both.here, weights="here")
+    write(both.there, weights="there")
+    with pytest.raises(RunError, match="was continued both on this computer and on the host 'gpu'"):
+        both.begin()
+    assert read(both.here)["2d/weights.safetensors"] == "here"
+    assert read(both.there)["2d/weights.safetensors"] == "there"
+
+
+def test_a_job_whose_host_comes_back_after_it_was_given_up_is_not_removed_there(relay, shared_host, tiny_cohort):
+    both = Both(relay, shared_host, tiny_cohort)
+    both.begin(is_live=False)
+    write(both.there, plan="1", weights="1")
+    assert "Nothing of it had been copied back" in give_up(tiny_cohort, "r", "gpu")
+    with pytest.raises(RunError, match="'r' was given up, but is still on the host 'gpu'"):
+        both.begin(is_live=False)
+    assert read(both.there)["2d/weights.safetensors"] == "1"
+    # It is expected again, unless it was continued here.
+    both.run.take_back(Watch())
+    assert runs_there(tiny_cohort.state_folder) == {"r": "gpu"}
+    both.run.bring_back(Watch(), everything=True)
+    give_up(tiny_cohort, "r", "gpu")
+    write(both.here, weights="here")
+    both.run = RunOnHost(relay._session, tiny_cohort, "r")
+    both.run.take_back(Watch())
+    assert runs_there(tiny_cohort.state_folder) == {}
+    with pytest.raises(RunError, match="'r' was given up, but is still on the host 'gpu'"):
+        both.begin(is_live=False)
+    shutil.rmtree(both.area)
+    both.begin(is_live=False)
+    assert not read_record(tiny_cohort.state_folder).runs["r"].is_given_up
+
+
+def test_another_host_continues_what_was_given_up(both, tiny_cohort, monkeypatch):
+    both.run.bring_back(Watch(), everything=True)
+    monkeypatch.setattr(RunOnHost, "host", "other")
+    with pytest.raises(RunError, match="is being trained on the host 'gpu'"):
+        both.begin()
+    give_up(tiny_cohort, "r", "gpu")
+    both.run = RunOnHost(both.run._session, tiny_cohort, "r")
+    shutil.rmtree(both.area)
+    both.begin()
+    assert read(both.there) == read(both.here)
+    assert runs_there(tiny_cohort.state_folder) == {"r": "other"}

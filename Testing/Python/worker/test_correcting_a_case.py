@@ -73,6 +73,27 @@ def test_without_a_fill_or_with_one_out_of_date_the_correction_is_stored_all_the
     assert fill(cohort)[24, 20, 18] == 1
 
 
+def test_the_same_correction_again_changes_nothing_and_the_fill_stays_up_to_date(cohort):
+    fill(cohort)
+    first = correct(cohort)
+    followed = stored_fill(cohort)
+    for _time in range(2):
+        again = correct(cohort)
+        assert (again.corrections, again.voxels, again.changed, again.path) == (1, first.voxels, 0, first.path)
+        origin = Origin.from_facts(read_facts(cohort.fill_path(CASE)))
+        assert not origin.changes(cohort.origin(CASE))
+    np.testing.assert_array_equal(stored_fill(cohort), followed)
+
+
+def test_a_correction_that_was_only_stored_is_followed_when_it_is_repeated(cohort):
+    fill(cohort)
+    assert correct(cohort, only="store").changed == 0
+    done = correct(cohort)
+    assert (done.corrections, done.path) == (1, str(cohort.fill_path(CASE)))
+    assert done.changed > 0
+    assert not Origin.from_facts(read_facts(cohort.fill_path(CASE))).changes(cohort.origin(CASE))
+
+
 def test_contradictions_and_drawn_slices_are_named(cohort):
     fill(cohort)
     correct(cohort)
