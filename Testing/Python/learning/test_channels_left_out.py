@@ -203,6 +203,14 @@ def test_it_is_kept_for_a_structure_of_which_little_is_drawn(tmp_path):
     assert plan_run(cohort, None, SETTINGS).channels == ("shown", "noise")
 
 
+def test_slices_where_a_channel_is_blank_do_not_outweigh_those_where_it_shows_something(tmp_path):
+    filled = (np.arange(SHAPE[0]) % 4 < 2)[:, None, None]
+    seen = cohort_of(tmp_path / "seen", every=1, shown=SHOWN, other=filled * (NOISE + 0.1 * LABELS))
+    assert plan_run(seen, None, SETTINGS).channels == ("shown", "other")
+    noise = cohort_of(tmp_path / "noise", every=1, shown=SHOWN, other=filled * NOISE)
+    assert plan_run(noise, None, SETTINGS).channels == ("shown",)
+
+
 def test_all_channels_are_kept_where_none_shows_anything(tmp_path):
     more = np.random.default_rng(7).normal(size=SHAPE)
     cohort = cohort_of(tmp_path / "c", one=NOISE, other=more)
