@@ -109,6 +109,19 @@ def test_a_run_that_was_cancelled_is_resumed_to_the_same_result(tmp_path):
     assert weights_of(once) == weights_of(twice)
 
 
+def test_the_channel_that_is_left_out_is_named_before_the_first_step(tmp_path):
+    cohort, messages = cohort_of(tmp_path / "c", shown=SHOWN, noise=NOISE), []
+
+    def keep(progress):
+        messages.append(progress.message)
+        if progress.metrics:
+            raise CancelledError
+
+    with pytest.raises(CancelledError):
+        train(cohort, "r", SETTINGS, watch=Watch(keep))
+    assert "learning from 'shown', without 'noise'" in messages
+
+
 def test_it_is_used_where_the_settings_name_it(tmp_path):
     cohort = cohort_of(tmp_path / "c", shown=SHOWN, noise=NOISE)
     plan = plan_run(cohort, None, TrainingSettings(**QUICK_TRAINING, channels=("noise", "shown")))

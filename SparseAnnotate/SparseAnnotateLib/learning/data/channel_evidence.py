@@ -108,14 +108,15 @@ def _layers(
     channels: Sequence[str],
     annotation: SparseAnnotation,
     places: Sequence[tuple[int | slice, ...]],
-) -> list[np.ndarray]:
+) -> Iterator[np.ndarray]:
     """(C, rows, columns) float64 of each slice: its channels with mean 0 and deviation 1, or all 0 where uniform."""
     read: list[list[np.ndarray]] = [[] for _place in places]
     for channel in channels if places else ():
         image = cohort.channel_image(name, channel, annotation.geometry)  # one at a time, because of their memory
         for kept, place in zip(read, places, strict=True):
-            kept.append(_standardized(np.nan_to_num(image[place].astype(np.float64))))
-    return [np.stack(one) for one in read]
+            kept.append(np.array(image[place]))  # not a view, which would keep the image
+    for one in read:
+        yield np.stack([_standardized(np.nan_to_num(layer.astype(np.float64))) for layer in one])
 
 
 def _standardized(layer: np.ndarray) -> np.ndarray:
