@@ -29,8 +29,5 @@ def show_report(result: Reported) -> None:
     show_line(
         f"{cases}, {result.drawn} slices drawn in {result.minutes:g} minutes, {result.to_do} to do: {result.path}"
     )
-    if result.unreadable:
-        many = counted(len(result.unreadable), "{count} case cannot be read", "{count} cases cannot be read")
-        show_line(f"{many}: {', '.join(result.unreadable[:5])}{' ...' if len(result.unreadable) > 5 else ''}.")
     for warning in result.warnings:
         show_line(warning)

@@ -56,6 +56,7 @@ def report_failed(
     sentences: tuple[str, str],
     shown: Any = (),
     more: str = "",
+    is_always_partly: bool = False,
 ) -> NoReturn:
     """Raise the error of the only case, or one that names those that failed.
 
@@ -65,8 +66,9 @@ def report_failed(
             other 2'. If the problems are in lines of their own, more of them are named.
         shown: the result of the others, to be shown in spite of the error.
         more: a sentence to add.
+        is_always_partly: something was done even if all cases failed.
     """
-    if len(failed) == 1 and not done:
+    if len(failed) == 1 and not done and not is_always_partly:
         raise next(iter(failed.values()))
     in_lines = "\n" in sentences[0]
     most, separator = (NAMED_IN_LINES, "\n") if in_lines else (NAMED, " ")

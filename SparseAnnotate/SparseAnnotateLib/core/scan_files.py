@@ -78,8 +78,8 @@ def scans_to_label(given: Sequence[str], one_per_folder: bool = False) -> list[P
             raise BadInputError(
                 _(
                     "{file} is not labeled by itself, because its result would be named after it, and names of DICOM "
-                    "files often name the patient. DICOM series become a cohort with 'sparse-annotate create'; label "
-                    "that."
+                    "files often name the patient. A DICOM series, also one in a single file, becomes a cohort with "
+                    "'sparse-annotate create': label that with 'sparse-annotate predict COHORT --run RUN'."
                 ).format(file=capitalized(_as_given(path, number, len(given)).called(_("DICOM file"))))
             )
     found = {os.path.abspath(path): Path(path) for path in reversed(image_files(given, one_per_folder))}
@@ -201,7 +201,7 @@ def _no_images(given: GivenPath, content: _Content) -> BadInputError:
     message = _("{folder} has no images directly in it.").format(folder=capitalized(shown))
     if content.others and not any(map(is_dicom_file, content.others)):
         message += " " + _neither_sentence(content.others)
-    message += " " + _endings_sentence(content.others)
+    message += " " + _endings_sentence(content.others, has_dicom)
     inner = [images for images in (_content(name).images for name in content.folders) if images]
     if not inner:
         return BadInputError(message)
@@ -252,9 +252,10 @@ def _several_images(given: str, folder: str, images: Sequence[str]) -> BadInputE
     )
 
 
-def _endings_sentence(files: Sequence[str]) -> str:
+def _endings_sentence(files: Sequence[str], has_dicom: bool = False) -> str:
+    """What images end in, and what to do with other files; `has_dicom`: some are DICOM, whatever they are named."""
     sentence = _("Images end in {endings}.").format(endings=", ".join(IMAGE_ENDINGS))
-    if any(name.lower().endswith(_DICOM_ENDINGS) for name in files):
+    if has_dicom or any(name.lower().endswith(_DICOM_ENDINGS) for name in files):
         return sentence + " " + _("DICOM series become a cohort with 'sparse-annotate create'.")
     count = sum(map(_is_archive, files))
     if not count:

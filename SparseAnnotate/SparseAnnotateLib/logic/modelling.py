@@ -107,6 +107,8 @@ class Modelling:
             # The names of the run: segments it was not trained on must not be added as empty ones.
             of_run = {name: value for value, name in RunFolder(cohort.run_folder(run_name)).card().label_names.items()}
             for node, case in zip(volume_nodes, cases, strict=True):
+                if rows and case not in rows:
+                    continue  # it could not be labeled, which is reported; what an earlier run left is no result
                 if node.GetScene() is None:
                     gone.append(node.GetName())
                     continue

@@ -11,6 +11,7 @@ from ..core import BadInputError, Case, Cohort, Effort, Ledger, Provenance, Slic
 from ..core.applied_segmentation import AppliedSegmentation
 from ..core.atomic_files import expanded, require_writable, written_atomically
 from ..core.drawn_on import ImageChange, changed_images_sentence
+from ..core.failed_cases import report_failed
 from ..core.images import read_facts, read_labels, require_facts
 from ..core.messages import _
 from ..core.origin import Origin
@@ -21,6 +22,12 @@ from .evaluate_request import EvaluateRequest, OutOfDateError, evaluate
 
 FILL = "fill"
 APPLIED = "applied in Slicer"
+
+
+_UNREADABLE = (
+    _("{count} case cannot be read (others in the report: {done}):\n{problems}"),
+    _("{count} cases cannot be read (others in the report: {done}):\n{problems}"),
+)
 
 
 @dataclass(frozen=True)
@@ -115,7 +122,8 @@ class Reported:
 def report(request: ReportRequest, watch: Watch) -> Reported:
     """Write the report. A case that cannot be read is named in it, and does not stop the others.
 
-    Raises BadInputError when the file does not end with .html, FileWriteError when it cannot be written.
+    Raises BadInputError when the file does not end with .html, FileWriteError when it cannot be written,
+    PartlyDoneError after it was written, when some cases cannot be read.
     """
     from .report_page import page
     from .report_pictures import case_picture
@@ -145,7 +153,11 @@ def report(request: ReportRequest, watch: Watch) -> Reported:
     to_do = sum(case.count(SliceState.TODO) for case in found.cases)
     changes = {case.name: case.image_change for case in found.cases if case.image_change is not None}
     warnings = [changed_images_sentence(changes)] if changes else []
-    return Reported(str(path), len(found.cases), drawn, to_do, round(minutes, 1), unreadable, warnings)
+    reported = Reported(str(path), len(found.cases), drawn, to_do, round(minutes, 1), unreadable, warnings)
+    if unreadable:
+        problems = {case.name: BadInputError(case.problem) for case in found.cases if case.problem}
+        report_failed(problems, len(found.cases) - len(unreadable), _UNREADABLE, reported, is_always_partly=True)
+    return reported
 
 
 def cohort_report(cohort: Cohort, cases: list[Case], watch: Watch) -> CohortReport:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,8 @@ from ..core.messages import _, counted
 from ..runs.cards import RunCard
 from .case_channels import log_left_out, no_channel
 
+_LOG = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True)
 class ScanChannels:
@@ -25,7 +28,8 @@ class ScanChannels:
         stems: a name for each; None: its file's name.
         names: the channels in the order that the run has learned; none for scans of one image each.
         given: the channels in 4D files, in their order; none for other files.
-        parts: for each path the files of the run's channels that the scan has, by name.
+        parts: for each path the files of the run's channels that the scan has, by name; of scans of one file each, no
+            path.
     """
 
     paths: list[Path]
@@ -51,6 +55,7 @@ class ScanChannels:
         """
         _require_channels(endings, card, run)
         if not endings:
+            _note_other_files(files, card)
             return cls(list(files), None, (), (), {})
         if not any(endings.values()):
             given = tuple(endings) if len(endings) > 1 else ()
@@ -63,11 +68,11 @@ class ScanChannels:
         log_left_out([str(path) for path in files if str(path) not in used])
         paths, stems, found = [], [], {}
         for (folder, rest), parts in groups.items():
+            # A scan with none of them is a scan that cannot be labeled, not one to leave out without a word.
             wanted = {name: parts[name] for name in card.channels if name in parts}
-            if wanted:
-                paths.append(Path(next(iter(wanted.values()))))
-                stems.append(rest or Path(folder).name)
-                found[paths[-1]] = wanted
+            paths.append(Path(next(iter((wanted or parts).values()))))
+            stems.append(rest or Path(folder).name)
+            found[paths[-1]] = wanted
         return cls(paths, stems, card.channels, (), found)
 
     def files(self, path: Path) -> dict[str, Path]:
@@ -82,7 +87,7 @@ class ScanChannels:
         if self.is_4d:
             return self._image_4d(path)
         files = self.files(path)
-        missing = [name for name in self.names if name not in files] if files else []
+        missing = [name for name in self.names if name not in files] if path in self.parts else []
         if missing:
             raise BadInputError(_("It has no image of the channel '{channel}'.").format(channel=missing[0]))
         first, geometry = read_image(path)
@@ -109,6 +114,25 @@ class ScanChannels:
         read = [read_image(path, self.given.index(name)) for name in self.names]
         geometry = read[0][1]
         return (read[0][0] if len(read) == 1 else stacked([array for array, _geometry in read])), geometry
+
+
+def _note_other_files(files: Sequence[Path], card: RunCard) -> None:
+    """Log that each file is labeled, where the names of some but not all have that of the run's only channel."""
+    for channel in card.channels:
+        others = sum(channel.casefold() not in path.name.casefold() for path in files)
+        if 0 < others < len(files):
+            _LOG.warning(
+                counted(
+                    others,
+                    "Each file is labeled as an image of the channel '{channel}', also the {count} file without this "
+                    "name. {remedy}",
+                    "Each file is labeled as an image of the channel '{channel}', also the {count} files without this "
+                    "name. {remedy}",
+                    channel=channel,
+                    remedy="If scans have files of other channels, too, say how those of this one end, for example "
+                    f"with '--channels {channel}=_{channel.lower()}'.",
+                )
+            )
 
 
 def _require_channels(endings: Mapping[str, str], card: RunCard, run: str) -> None:

@@ -118,7 +118,6 @@ def test_a_scan_without_the_first_channel_does_not_stop_the_others(trained, scan
 def test_files_of_channels_that_the_run_does_not_need_are_not_taken_for_others(trained, scans, tmp_path, capsys):
     cohort, _ = trained
     shutil.copyfile(scans / "a_flair.nii.gz", scans / "a_ce_t1.nii.gz")
-    shutil.copyfile(scans / "a_flair.nii.gz", scans / "c_ce_t1.nii.gz")
     assert predicted(cohort, scans, tmp_path / "out", *CHANNELS, "contrast=_ce_t1") == 0
     assert {path.name for path in (tmp_path / "out").glob("*.nrrd")} == {"a.nrrd", "b.nrrd"}
     assert "Left out" not in capsys.readouterr().err
@@ -132,3 +131,26 @@ def test_a_run_of_single_images_takes_no_channels(ball_cohort, scans, tmp_path, 
     train(ball_cohort, "r", TrainingSettings(**{**QUICK_TRAINING, "iterations": 2}))
     assert predicted(ball_cohort, scans, tmp_path / "out", *CHANNELS) == 1
     assert "has learned from single images without channels" in capsys.readouterr().err
+
+
+def test_a_scan_with_none_of_the_channels_of_the_run_is_named(trained, scans, tmp_path, capsys):
+    cohort, _ = trained
+    shutil.copyfile(scans / "a_flair.nii.gz", scans / "c_ce_t1.nii.gz")
+    assert predicted(cohort, scans, tmp_path / "out", *CHANNELS, "contrast=_ce_t1") == 1
+    assert "'c': It has no image of the channel 'FLAIR'." in capsys.readouterr().err
+    assert {path.name for path in (tmp_path / "out").glob("*.nrrd")} == {"a.nrrd", "b.nrrd"}
+
+
+def test_a_run_of_one_channel_is_told_from_files_of_others(trained, scans, tmp_path, capsys):
+    cohort, _ = trained
+    settings = TrainingSettings(**{**QUICK_TRAINING, "iterations": 1}, channels=("FLAIR",))
+    train(cohort, "one", settings)
+    run = ("predict", "--run", str(cohort.run_folder("one")), "--device", "cpu")
+    assert main([*run, "-i", str(scans), "-o", str(tmp_path / "all")]) == 0
+    words = "labeled as an image of the channel 'FLAIR', also the 2 files without this name. If scans have files of"
+    said = capsys.readouterr().err
+    assert words in said
+    assert "with '--channels FLAIR=_flair'" in said
+    assert main([*run, "-i", str(scans), "-o", str(tmp_path / "own"), "--channels", "FLAIR=_flair"]) == 0
+    assert "without this name" not in capsys.readouterr().err
+    assert {path.name for path in (tmp_path / "own").glob("*.nrrd")} == {"a.nrrd", "b.nrrd"}

@@ -102,6 +102,12 @@ def test_a_dicom_file_without_ending_is_known_by_its_content(place):
     (place / "Annegret").write_bytes(b"\0" * 128 + b"DICM" + b"\0" * 64)
     with pytest.raises(BadInputError, match="The DICOM file given is not labeled by itself"):
         scans_to_label(["Annegret"])
+    with pytest.raises(
+        BadInputError, match="A DICOM series, also one in a single file, becomes a cohort with 'sparse-a"
+    ):
+        found("Annegret")
+    with pytest.raises(BadInputError, match="The folder given has .* DICOM series become a cohort with 'sparse-ann"):
+        found(".")
 
 
 def test_two_results_of_the_same_name_are_refused(place):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+
 import numpy as np
 import pytest
 
@@ -18,6 +20,7 @@ from SparseAnnotateLib.core import (
     SparseAnnotation,
     VolumeGeometry,
 )
+from SparseAnnotateLib.core.failed_cases import PartlyDoneError
 from SparseAnnotateLib.core.images import write_image
 
 SHAPE = (24, 28, 32)
@@ -303,6 +306,29 @@ def test_a_case_may_lack_a_channel_that_others_have(mrml, logic, volumes):
     with pytest.raises(CohortError, match="has T1, FLAIR, and the images to add have T1, T2"):
         logic.segment([third], "r")
     assert len(logic.cohort().cases) == 3
+
+
+def predictions_of(cohort):
+    return {case.name: cohort.prediction_path("r", case.name) for case in cohort.cases}
+
+
+def test_a_volume_that_cannot_be_labeled_gets_no_earlier_result(mrml, logic, volumes):
+    volume, other = volumes
+    logic.setChannels(volume, {"T1": volume, "FLAIR": other})
+    second = mrml.util.addVolumeFromArray(SHOWN, MATRIX, "second")
+    logic.setChannels(second, {"T1": second, "FLAIR": mrml.util.addVolumeFromArray(SHOWN, MATRIX, "flair")})
+    third = mrml.util.addVolumeFromArray(SHOWN, MATRIX, "third")
+    logic.setChannels(third, {"T1": third})
+    logic.train([volume], "r", settings={**QUICK_TRAINING, "iterations": 2}, preset="quick")
+    for is_earlier in (False, True):
+        if is_earlier:
+            earlier = {name.partition(" ")[0]: path for name, path in predictions_of(logic.cohort()).items()}
+            shutil.copyfile(earlier["second"], earlier["third"])
+        before = {node.GetID() for node in mrml.util.getNodesByClass("vtkMRMLSegmentationNode")}
+        with pytest.raises(PartlyDoneError, match=r"1 case was not labeled .*\n'third.*': .*'FLAIR' is missing"):
+            logic.segment([third, second], "r")
+        made = [n for n in mrml.util.getNodesByClass("vtkMRMLSegmentationNode") if n.GetID() not in before]
+        assert [node.GetName().split("_")[0] for node in made] == ["second r"]
 
 
 def test_a_channel_whose_file_was_not_found_is_missing(mrml, logic, volumes):

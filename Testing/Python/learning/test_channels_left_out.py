@@ -109,6 +109,19 @@ def test_a_run_that_was_cancelled_is_resumed_to_the_same_result(tmp_path):
     assert weights_of(once) == weights_of(twice)
 
 
+def test_the_channel_that_is_left_out_is_named_before_the_first_step(tmp_path):
+    cohort, messages = cohort_of(tmp_path / "c", shown=SHOWN, noise=NOISE), []
+
+    def keep(progress):
+        messages.append(progress.message)
+        if progress.metrics:
+            raise CancelledError
+
+    with pytest.raises(CancelledError):
+        train(cohort, "r", SETTINGS, watch=Watch(keep))
+    assert "learning from 'shown', without 'noise'" in messages
+
+
 def test_it_is_used_where_the_settings_name_it(tmp_path):
     cohort = cohort_of(tmp_path / "c", shown=SHOWN, noise=NOISE)
     plan = plan_run(cohort, None, TrainingSettings(**QUICK_TRAINING, channels=("noise", "shown")))
@@ -201,6 +214,14 @@ def test_it_is_kept_for_a_structure_of_which_little_is_drawn(tmp_path):
     labels[10, 2:8, 15:25] = 2
     cohort = cohort_of(tmp_path / "c", labels, shown=SHOWN, noise=NOISE)
     assert plan_run(cohort, None, SETTINGS).channels == ("shown", "noise")
+
+
+def test_slices_where_a_channel_is_blank_do_not_outweigh_those_where_it_shows_something(tmp_path):
+    filled = (np.arange(SHAPE[0]) % 4 < 2)[:, None, None]
+    seen = cohort_of(tmp_path / "seen", every=1, shown=SHOWN, other=filled * (NOISE + 0.1 * LABELS))
+    assert plan_run(seen, None, SETTINGS).channels == ("shown", "other")
+    noise = cohort_of(tmp_path / "noise", every=1, shown=SHOWN, other=filled * NOISE)
+    assert plan_run(noise, None, SETTINGS).channels == ("shown",)
 
 
 def test_all_channels_are_kept_where_none_shows_anything(tmp_path):

@@ -88,11 +88,16 @@ def test_names_are_never_taken_for_html(tmp_path):
     assert "<i>" not in text
 
 
-def test_a_case_that_cannot_be_read_is_named_and_the_others_are_reported(ball_cohort, tmp_path):
+def test_a_case_that_cannot_be_read_is_named_and_the_others_are_reported(ball_cohort, tmp_path, capsys):
     image = ball_cohort.image_path("ball_0")
     image.write_bytes(b"NRRD0004\nnothing")
-    found = report(ReportRequest(str(ball_cohort.folder), str(tmp_path / "page.html")), Watch())
-    assert found.unreadable == ["ball_0"]
+    command = ["report", str(ball_cohort.folder), "--out", str(tmp_path / "page.html"), "--quiet"]
+    assert main(command) == 1
+    said = capsys.readouterr()
+    assert f"to do: {tmp_path / 'page.html'}" in "".join(said.out.splitlines())
+    assert "1 case cannot be read (others in the report: 1):\n'ball_0': " in said.err
+    assert main([*command, "--json"]) == 1
+    assert json.loads(capsys.readouterr().out)["unreadable"] == ["ball_0"]
     text = (tmp_path / "page.html").read_text(encoding="utf-8")
     assert "class='problem'" in text
     assert len(pictures_of(text)) == 1

@@ -34,14 +34,14 @@ _MOST_PIXELS = 512  # of a piece, evenly spread
 _AROUND = 5  # pixels
 _TEXTURE = 5  # pixels
 _LEAST_DEVIATION = 1e-6  # relative to the channel's on the slice; below, it is uniform
-_VERSION = 1  # part of every name in the cache
+_VERSION = 2  # part of every name in the cache
 
 
 def case_evidence(cohort: Cohort, name: str, annotation: SparseAnnotation, most_slices: int) -> np.ndarray:
     """(n, 1 + channels x MEASURES) float32: label and measures of each of n pieces of structures on drawn slices.
 
-    Measures are NaN of channels that the case lacks, and where nothing is around a piece. They are kept in the cohort's
-    cache.
+    Measures are NaN of channels that the case lacks or that are uniform on the slice, and where nothing is around a
+    piece. They are kept in the cohort's cache.
 
     Args:
         most_slices: so many are looked at, evenly spread.
@@ -63,6 +63,8 @@ def case_evidence(cohort: Cohort, name: str, annotation: SparseAnnotation, most_
     for place, layer in zip(places, layers, strict=True):
         undecided = annotation.undecided[place] if annotation.undecided is not None else None
         for value, measures in _pieces(layer, annotation.labels[place], undecided):
+            # A uniform channel is like a missing one: such slices must not outweigh those on which it shows something.
+            measures[~layer.any((1, 2))] = np.nan
             row = np.full((1, width), np.nan)
             row[0, 0] = value
             row[0, 1:].reshape(-1, MEASURES)[here] = measures
@@ -106,14 +108,15 @@ def _layers(
     channels: Sequence[str],
     annotation: SparseAnnotation,
     places: Sequence[tuple[int | slice, ...]],
-) -> list[np.ndarray]:
+) -> Iterator[np.ndarray]:
     """(C, rows, columns) float64 of each slice: its channels with mean 0 and deviation 1, or all 0 where uniform."""
     read: list[list[np.ndarray]] = [[] for _place in places]
     for channel in channels if places else ():
         image = cohort.channel_image(name, channel, annotation.geometry)  # one at a time, because of their memory
         for kept, place in zip(read, places, strict=True):
-            kept.append(_standardized(np.nan_to_num(image[place].astype(np.float64))))
-    return [np.stack(one) for one in read]
+            kept.append(np.array(image[place]))  # not a view, which would keep the image
+    for one in read:
+        yield np.stack([_standardized(np.nan_to_num(layer.astype(np.float64))) for layer in one])
 
 
 def _standardized(layer: np.ndarray) -> np.ndarray:

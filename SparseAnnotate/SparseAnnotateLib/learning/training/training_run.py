@@ -9,10 +9,10 @@ from contextlib import nullcontext
 from dataclasses import replace
 
 from ...core import CancelledError, Cohort, Watch
+from ...core.channels import MOST_CHANNELS
 from ...core.folder_lock import FolderLock
-from ...core.messages import _
+from ...core.messages import _, listed
 from ...runs.cards import ModelCard, RunCard
-from ...runs.learned_images import LearnedImages
 from ...runs.loss import LOSSES
 from ...runs.plan import ModelPlan, RunPlan
 from ...runs.run_folder import RunFolder
@@ -111,6 +111,7 @@ class _Run:
         # Only after the data has proved usable: a folder with a plan counts as a run.
         if self.ranks.is_first:
             self.folder.write_plan(self.plan)
+        self._name_channels()
         shapes, held_out = [case.shape for case in cases], any(case.held_out for case in cases)
         seconds = self._stage_seconds(shapes, held_out)
         total = sum(seconds.values())
@@ -145,8 +146,17 @@ class _Run:
         self.ranks.wait()
         return card
 
-    def _learned_images(self) -> LearnedImages | None:
-        return learned_images(self.cohort, self.plan.cases, self.plan.channels)
+    def _name_channels(self) -> None:
+        """Report at once which channels are left out, while the training can still be stopped."""
+        left = [channel for channel in self.cohort.channels if channel not in self.plan.channels]
+        if self.plan.channels and left:
+            self.watch.step(
+                0.0,
+                _("learning from {channels}, without {left}").format(
+                    channels=listed([f"'{channel}'" for channel in self.plan.channels], MOST_CHANNELS),
+                    left=listed([f"'{channel}'" for channel in left], MOST_CHANNELS),
+                ),
+            )
 
     def _stage_seconds(self, shapes: list[tuple[int, int, int]], held_out: bool) -> dict[str, float]:
         """How long each stage will take. The processes that train together are cancelled together."""
