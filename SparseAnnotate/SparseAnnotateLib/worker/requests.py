@@ -204,6 +204,8 @@ def predict_each(
     clean_up = clean_up_of(request)
     predictor = Predictor(cohort, request.run, request.device, request.flips, request.models)
     warn_of_flips(predictor.card, request.run, request.flips)
+    differences = DifferenceWarnings(predictor.card)
+    differences.announce(cases, lambda place: cohort.geometry(cases[place]), watch)
     drawn = [] if request.model_only else cohort.annotated_cases(among=cases)
     answers, why_not = None, None
     changed = cohort.image_changes(cases, watch)
@@ -220,7 +222,6 @@ def predict_each(
         except SparseAnnotateError as error:
             # Cases without drawn slices can be labeled all the same.
             why_not = error
-    differences = DifferenceWarnings(predictor.card)
     results: list[CaseResult] = []
     failed: dict[str, SparseAnnotateError] = {}
     for number, name in enumerate(cases):
