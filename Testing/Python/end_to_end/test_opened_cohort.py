@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from SparseAnnotateLib import scene
 from SparseAnnotateLib.command_line.main import main
 from SparseAnnotateLib.core import BadInputError, BusyError, Cohort, Plane, SliceState, SparseAnnotation, VolumeGeometry
 from SparseAnnotateLib.core.corrections import Stroke
-from SparseAnnotateLib.core.images import write_image
+from SparseAnnotateLib.core.images import read_labels, write_image
 from SparseAnnotateLib.core.strict_json import write_json
 from SparseAnnotateLib.core.user_name import ensure_user_name
 
@@ -770,3 +771,42 @@ def test_the_worklists_of_a_cohort_are_read_one_in_a_turn_when_it_is_opened(logi
     read.clear()
     assert [case.name for case in logic.panel.unopened_cases()] == [case.name for case in Cohort.open(folder).cases]
     assert not read
+
+
+def test_two_round_trips_change_nothing_but_what_was_drawn(mrml, logic, folder, embedded, tmp_path):
+    everything = {"shell": 1, "kernel": 3, "never drawn": 4}
+
+    def is_as_stored(volume, name):
+        cohort = Cohort.open(folder)
+        image, geometry = cohort.image(name)
+        np.testing.assert_array_equal(mrml.util.arrayFromVolume(volume), image)
+        assert scene.geometry_of(volume).difference_from(geometry) is None
+        own, stored = scene.annotation_of(volume, logic.drawnIn(volume), everything), cohort.annotation(name)
+        np.testing.assert_array_equal(own.drawn_labels(), stored.drawn_labels())
+        np.testing.assert_array_equal(own.undecided, stored.undecided)
+        assert logic.corrections(volume).strokes == cohort.corrections(name).strokes
+        fill = logic.panel.latest_result(volume)
+        found = scene.labels_of(fill, volume, {one: everything[one] for one in scene.segment_names(fill)})
+        np.testing.assert_array_equal(found, read_labels(cohort.fill_path(name), geometry))
+        return stored
+
+    for index in (20, 22):
+        assert main(["fill", str(folder), "--method", "shape", "--quiet"]) == 0
+        before = files_of(folder)
+        volumes = logic.openCohort(folder, count=3)
+        stored = [is_as_stored(volume, name) for volume, name in zip(volumes, "abc", strict=True)]
+        assert files_of(folder) == before
+        draw(mrml, volumes[1], logic, index)
+        changed = {path for path, content in files_of(folder).items() if before.get(path) != content}
+        assert {Path(path).name.split(".")[0] for path in changed} == {"b"}
+        now = Cohort.open(folder).annotation("b")
+        layer = [slice(None)] * 3
+        layer[Plane.AXIAL.array_axis(GEOMETRY)] = index
+        was, is_now = stored[1].drawn_labels().copy(), now.drawn_labels().copy()
+        was[tuple(layer)] = is_now[tuple(layer)] = 0
+        np.testing.assert_array_equal(was, is_now)
+        after = files_of(folder)
+        embedded.save_scene(tmp_path / f"scene {index}.mrb")
+        logic.forgetScene()
+        mrml.mrmlScene.Clear(0)
+        assert files_of(folder) == after
