@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from held_cases import held_elsewhere
-from small_volumes import ball, noisy_image
+from small_volumes import QUICK_TRAINING, ball, noisy_image
 from SparseAnnotateLib import scene
 from SparseAnnotateLib.command_line.main import main
 from SparseAnnotateLib.core import BadInputError, BusyError, Cohort, Plane, SliceState, SparseAnnotation, VolumeGeometry
@@ -18,6 +18,8 @@ from SparseAnnotateLib.core.corrections import Stroke
 from SparseAnnotateLib.core.images import read_labels, write_image
 from SparseAnnotateLib.core.strict_json import write_json
 from SparseAnnotateLib.core.user_name import ensure_user_name
+from SparseAnnotateLib.learning.training.training_run import train
+from SparseAnnotateLib.runs import TrainingSettings
 
 GEOMETRY = VolumeGeometry.from_itk(
     (32, 28, 24), (0.7, 0.9, 2.0), (-10.0, 4.0, 33.0), (0, 0.6, 0.8, 1, 0, 0, 0, 0.8, -0.6)
@@ -810,3 +812,35 @@ def test_two_round_trips_change_nothing_but_what_was_drawn(mrml, logic, folder, 
         logic.forgetScene()
         mrml.mrmlScene.Clear(0)
         assert files_of(folder) == after
+
+
+def test_channels_and_predictions_come_back_as_they_were(mrml, logic, tmp_path):
+    labels, folder = ball(), tmp_path / "made"
+    for place, ending in enumerate(("flair", "t1")):
+        write_image(tmp_path / "scans" / f"x_{ending}.nrrd", noisy_image(labels, place), GEOMETRY)
+    channels = ("--channels", "FLAIR=_flair", "T1=_t1")
+    assert main(["create", str(folder), str(tmp_path / "scans"), *channels, "--labels", "1=ball"]) == 0
+    cohort = Cohort.open(folder)
+    (name,) = [case.name for case in cohort.select(())]
+    cohort.save_annotation(name, SparseAnnotation.from_slices(labels, GEOMETRY, Plane.AXIAL, (6, 10, 14)))
+    train(cohort, "r", TrainingSettings(**{**QUICK_TRAINING, "patch": (16, 16, 16), "iterations": 2}))
+    predicted = cohort.prediction_path("r", name)
+    for index in (18, 20):
+        assert main(["predict", str(folder), "--run", "r", "--device", "cpu", "--model-only", "--quiet"]) == 0
+        before = files_of(folder) | {"prediction": predicted.read_bytes()}
+        (volume,) = logic.openCohort(folder)
+        nodes = {"FLAIR": volume, **logic.channels(volume)}
+        assert set(nodes) == {"FLAIR", "T1"}
+        for channel, node in nodes.items():
+            image = cohort.channel_image(name, channel, cohort.geometry(name))
+            np.testing.assert_array_equal(mrml.util.arrayFromVolume(node), image)
+        result = logic.panel.latest_result(volume, of_run=True)
+        found = scene.labels_of(result, volume, {"ball": 1})
+        np.testing.assert_array_equal(found, read_labels(predicted, cohort.geometry(name)))
+        assert files_of(folder) | {"prediction": predicted.read_bytes()} == before
+        draw(mrml, volume, logic, index, "ball")
+        logic.forgetScene()
+        mrml.mrmlScene.Clear(0)
+        changed = {path for path, content in files_of(folder).items() if before.get(path) != content}
+        assert {Path(path).parts[0] for path in changed} <= {"annotations", "ledgers"}
+        assert predicted.read_bytes() == before["prediction"]
