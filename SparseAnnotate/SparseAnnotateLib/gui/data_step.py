@@ -107,7 +107,7 @@ class DataStep(Step):
         self._stop_watching_frames()
         self._stop_watching_frames = self.logic.panel.watch_frames(volumes, self._on_frame)
         self._stop_watching_drawings()
-        self._stop_watching_drawings = self.logic.panel.watch_drawings_of_frames(self._hidden_drawing_changed)
+        self._stop_watching_drawings = self.logic.panel.watch_drawings_of_frames(volumes, self._hidden_drawing_changed)
         self._leave_out_channels()
         if session.volume is None and not self._known <= known:
             self.connect()

@@ -135,7 +135,7 @@ class PanelLogic:
         """Call `on_changed` whenever a volume shows another frame of a sequence; returns a function that stops this."""
         return scene.watch_frames(volume_nodes, on_changed)
 
-    def watch_drawings_of_frames(self, on_changed: Callable[[str], None]) -> Callable[[], None]:
+    def watch_drawings_of_frames(self, volume_nodes: Sequence, on_changed: Callable[[str], None]) -> Callable[[], None]:
         """Call `on_changed` with the name of a frame of a sequence whenever another Segment Editor than the panel's
         changes its drawing while no volume shows that frame; returns a function that stops this."""
 
@@ -146,7 +146,7 @@ class PanelLogic:
 
         stops = [
             scene.watch_segmentation(node, partial(check, node), lambda: None)
-            for node in scene.drawings_of_frames(self.volumes())
+            for node in scene.drawings_of_frames(volume_nodes)
         ]
 
         def stop() -> None:
