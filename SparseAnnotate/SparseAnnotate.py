@@ -213,6 +213,8 @@ class SparseAnnotateWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def cleanup(self):
         self.exit()
         self.removeObservers()
+        if self.panel is not None:
+            self.panel.data.forget_scene()
         if self.logic is not None:
             self.logic.panel.forget_calls()
             self.logic.close()

@@ -41,6 +41,9 @@ class DataStep(Step):
         self.cases = CohortCases(session, on_opened)
         self.channels = ChannelRows(session)
         self._stop_watching_names = self._stop_watching_frames = lambda: None
+        # Also while another module is shown: that may be the Segment Editor.
+        self._stop_watching_drawings = lambda: None
+        self._warned_of: set[str] = set()
         session.on_click(self.ui.allVolumesButton, lambda: self.list.check_shown(True))
         session.on_click(self.ui.noVolumesButton, lambda: self.list.check_shown(False))
         session.on_click(self.ui.matchGridButton, self._match_to_grid)
@@ -67,6 +70,23 @@ class DataStep(Step):
         if parameters.volume is not None and parameters.volume not in parameters.volumes:
             parameters.volumes = [*parameters.volumes, parameters.volume]
 
+    def forget_scene(self) -> None:
+        """The scene is being closed: forget its drawings."""
+        self._stop_watching_drawings()
+        self._stop_watching_drawings, self._warned_of = (lambda: None), set()
+
+    def _hidden_drawing_changed(self, frame: str) -> None:
+        """Warn, once for each frame, that a drawing has been changed while another frame was shown."""
+        if frame not in self._warned_of:
+            self._warned_of.add(frame)
+            sentence = _(
+                "The drawing of the {frame} was changed in another Segment Editor, but another frame is shown. Undo "
+                "this there, unless it was meant for that frame, and select the segmentation of the frame shown."
+            ).format(frame=frame)
+            self.session.say(sentence, is_error=True)
+            if self.session.parameters is None:
+                self.session.when_shown(lambda: self.session.say(sentence, is_error=True))
+
     def disconnect(self) -> None:
         self._watch_names([])
         self._stop_watching_frames()
@@ -86,6 +106,8 @@ class DataStep(Step):
             self._watch_names(watched)
         self._stop_watching_frames()
         self._stop_watching_frames = self.logic.panel.watch_frames(volumes, self._on_frame)
+        self._stop_watching_drawings()
+        self._stop_watching_drawings = self.logic.panel.watch_drawings_of_frames(volumes, self._hidden_drawing_changed)
         self._leave_out_channels()
         if session.volume is None and not self._known <= known:
             self.connect()

@@ -198,6 +198,7 @@ class Panel:
 
     def forget_scene(self) -> None:
         """The scene is being closed: forget everything that belongs to it."""
+        self.data.forget_scene()
         self.draw.forget_scene()
         self.train.forget_scene()
         self.session.forget_scene()

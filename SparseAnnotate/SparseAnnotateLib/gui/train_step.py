@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from slicer.i18n import tr as _
 
-from ..core import BadInputError, Progress
+from ..core import BadInputError, Progress, SparseAnnotateError
 from ..core.messages import counted, joined, listed
 from ..runs import AUTO
 from ..runs.dice_in_words import dice_range
@@ -22,6 +23,7 @@ from .words import in_users_language
 
 _CURVES_EVERY = 3.0
 _NOTES_AT_MOST = 3
+_LOOK_SECONDS = 0.02  # at images, in one turn
 
 
 class TrainStep(Step):
@@ -44,6 +46,9 @@ class TrainStep(Step):
         self._train_text, self._continue_text = ui.trainButton.text, ui.continueButton.text
         self._result = result
         self._is_looking = False
+        self._own_difference = ""
+        self._to_look: list[tuple[Any, str]] = []
+        self._differing: list[str] = []
         session.on_click(ui.trainButton, self._train_or_cancel)
         session.on_click(ui.continueButton, self._continue)
         session.on_click(ui.estimateButton, self._estimate)
@@ -93,19 +98,51 @@ class TrainStep(Step):
             later(self._look_at_image)  # a fresh image takes a moment
 
     def _look_at_image(self) -> None:
-        self._is_looking = False
-        session = self.session
+        """Report how the active volume differs from those that the chosen run has learned from; then the others."""
+        self._is_looking, self._differing = False, []
+        session, self._to_look = self.session, []
         if session.parameters is None:
             return  # another module is shown, or the panel is gone
         chosen = self.runs.chosen
         is_usable = chosen is not None and chosen.is_finished and not chosen.problem and session.volume is not None
-        found = [""]
+        self._own_difference = ""
         if is_usable:
-            session.attempt(
-                lambda: found.append(self.logic.panel.image_difference(session.volume, chosen.name)), keep_message=True
+            session.attempt(lambda: self._compare(chosen.name), keep_message=True)
+        self._show_differences()
+        if self._to_look:
+            later(self._look_further)
+
+    def _compare(self, run: str) -> None:
+        volume, volumes = self.session.volume, self.session.volumes
+        self._own_difference = self.logic.panel.image_difference(volume, run)
+        self._to_look = [(node, run) for node in volumes if node is not volume]
+
+    def _look_further(self) -> None:
+        """Look at other checked volumes for a moment, before a run on all of them."""
+        began, panel = time.monotonic(), self.logic.panel
+        while self._to_look and time.monotonic() - began < _LOOK_SECONDS:
+            volume, run = self._to_look.pop(0)
+            if self.session.parameters is None or volume.GetScene() is None or volume.GetImageData() is None:
+                continue
+            with suppress(SparseAnnotateError):  # the active one has reported what is wrong with the run
+                if panel.image_difference(volume, run):
+                    self._differing.append(volume.GetName())
+        if self._to_look:
+            later(self._look_further)
+        elif self.session.parameters is not None:
+            self._show_differences()
+
+    def _show_differences(self) -> None:
+        others = ""
+        if self._differing:
+            others = counted(
+                len(self._differing),
+                _("{names}, which is checked, too, differs from the images that the run has learned from."),
+                _("{count} other checked volumes differ from the images that the run has learned from: {names}."),
+                names=listed([f"'{name}'" for name in self._differing], _NOTES_AT_MOST),
             )
-        label = self.ui.runDifferenceLabel
-        label.text, label.visible = in_users_language(found[-1]), bool(found[-1])
+        text = joined(" ", [in_users_language(self._own_difference), others]).strip()
+        self.ui.runDifferenceLabel.text, self.ui.runDifferenceLabel.visible = text, bool(text)
 
     # --- training -------------------------------------------------------------------------------------------------
 

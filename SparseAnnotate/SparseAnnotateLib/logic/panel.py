@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import zlib
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import slicer
@@ -133,6 +134,26 @@ class PanelLogic:
     def watch_frames(self, volume_nodes: Sequence, on_changed: Callable[[], None]) -> Callable[[], None]:
         """Call `on_changed` whenever a volume shows another frame of a sequence; returns a function that stops this."""
         return scene.watch_frames(volume_nodes, on_changed)
+
+    def watch_drawings_of_frames(self, volume_nodes: Sequence, on_changed: Callable[[str], None]) -> Callable[[], None]:
+        """Call `on_changed` with the name of a frame of a sequence whenever another Segment Editor than the panel's
+        changes its drawing while no volume shows that frame; returns a function that stops this."""
+
+        def check(node) -> None:
+            frame = scene.drawings_of_frames(self.volumes()).get(node) if scene.is_in_other_editor(node) else ""
+            if frame:
+                on_changed(frame)
+
+        stops = [
+            scene.watch_segmentation(node, partial(check, node), lambda: None)
+            for node in scene.drawings_of_frames(volume_nodes)
+        ]
+
+        def stop() -> None:
+            for one in stops:
+                one()
+
+        return stop
 
     def frame_shown(self, volume_node) -> scene.Frame | None:
         """The frame of a sequence that a volume shows, which is a case of its own; None for any other volume."""

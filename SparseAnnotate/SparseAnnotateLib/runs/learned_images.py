@@ -28,19 +28,37 @@ _AXES = (_("from top to bottom"), _("from front to back"), _("from left to right
 
 
 @dataclass(frozen=True)
-class ImageFacts:
-    """What one image is like.
+class GridFacts:
+    """What the grid of one image is like, as its file's header says.
 
     Attributes:
         spacing, extent: of voxels and of the whole volume, (S, A, R) in mm.
         tilt: the largest angle between an axis of the array and its anatomical direction, degrees.
-        lowest, highest: 1st and 99th percentile of the intensities, padding excluded.
-        histogram: 10th, 25th, 50th, 75th and 90th percentile as parts of the range between these two.
     """
 
     spacing: Lengths
     extent: Lengths
     tilt: float
+
+    @classmethod
+    def of_grid(cls, geometry: VolumeGeometry) -> GridFacts:
+        spacing = geometry.standard_spacing
+        extent = tuple(s * n for s, n in zip(spacing, geometry.standard_shape, strict=True))
+        columns = np.abs(geometry.directions[::-1])  # rows S, A, R
+        cosines = columns[range(3), geometry.nearest_anatomical_axes()[::-1]]
+        tilt = float(np.degrees(np.arccos(np.clip(cosines, 0, 1).min())))
+        return GridFacts(_rounded(spacing), _rounded(extent), round(tilt, 1))
+
+
+@dataclass(frozen=True)
+class ImageFacts(GridFacts):
+    """What one image is like.
+
+    Attributes:
+        lowest, highest: 1st and 99th percentile of the intensities, padding excluded.
+        histogram: 10th, 25th, 50th, 75th and 90th percentile as parts of the range between these two.
+    """
+
     lowest: float
     highest: float
     histogram: tuple[float, ...]
@@ -51,15 +69,9 @@ class ImageFacts:
         # Halved, so that differences of two values are finite.
         lowest, *inner, highest = np.percentile(Intensities.of(image).sampled(image) / 2, _PERCENT)
         width = highest - lowest or 1.0
-        spacing = geometry.standard_spacing
-        extent = tuple(s * n for s, n in zip(spacing, geometry.standard_shape, strict=True))
-        columns = np.abs(geometry.directions[::-1])  # rows S, A, R
-        cosines = columns[range(3), geometry.nearest_anatomical_axes()[::-1]]
-        tilt = float(np.degrees(np.arccos(np.clip(cosines, 0, 1).min())))
         histogram = tuple(round(float(value - lowest) / float(width), 3) for value in inner)
-        return cls(
-            _rounded(spacing), _rounded(extent), round(tilt, 1), 2 * float(lowest), 2 * float(highest), histogram
-        )
+        grid = GridFacts.of_grid(geometry)
+        return cls(grid.spacing, grid.extent, grid.tilt, 2 * float(lowest), 2 * float(highest), histogram)
 
 
 @dataclass(frozen=True)
@@ -92,8 +104,11 @@ class LearnedImages:
             _range([image.histogram for image in images]),
         )
 
-    def differences(self, image: ImageFacts) -> list[str]:
-        """How an image differs from all of these so much that a model may fail on it, as clauses."""
+    def differences(self, image: GridFacts) -> list[str]:
+        """How an image differs from all of these so much that a model may fail on it, as clauses.
+
+        Of an image of which only the grid is known, how that differs.
+        """
         found: list[str] = []
         axis = _farthest(image.spacing, self.spacing)
         if axis is not None:
@@ -115,7 +130,7 @@ class LearnedImages:
                     tilt=f"{image.tilt:.0f}", learned=f"{self.tilt:.0f}"
                 )
             )
-        intensities = self._difference_of_intensities(image)
+        intensities = self._difference_of_intensities(image) if isinstance(image, ImageFacts) else ""
         return [*found, intensities] if intensities else found
 
     def _difference_of_intensities(self, image: ImageFacts) -> str:
@@ -136,9 +151,15 @@ class LearnedImages:
         return _("dark and bright voxels are distributed differently: another contrast, or another part of the body")
 
 
-def difference_sentence(learned: LearnedImages | None, image: ImageFacts) -> str:
-    """A warning on an image of another kind than those that a run has learned from; '' when it is like them."""
-    differences = learned.differences(image) if learned is not None else []
+def difference_sentence(learned: LearnedImages | None, image: GridFacts, known: GridFacts | None = None) -> str:
+    """A warning on an image of another kind than those that a run has learned from; '' when it is like them.
+
+    `known`: what has been reported of the image already, which is left out.
+    """
+    if learned is None:
+        return ""
+    reported = learned.differences(known) if known is not None else []
+    differences = [difference for difference in learned.differences(image) if difference not in reported]
     if not differences:
         return ""
     return _("The image differs from those that the run has learned from: {differences}. Check the result.").format(

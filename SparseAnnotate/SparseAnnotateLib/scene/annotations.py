@@ -100,6 +100,21 @@ def annotated_among(volume_nodes: Iterable, segmentation_nodes: Iterable) -> set
     return among & found
 
 
+def drawings_of_frames(volume_nodes: Iterable) -> dict:
+    """The segmentations in which frames of sequences are drawn: node to the name of a frame that no volume shows now.
+
+    '' for a frame that is shown, and for a segmentation that itself shows the frames of a sequence.
+    """
+    frames = [frame for frame in map(frame_of, volume_nodes) if frame is not None]
+    shown = [frame.sequence.GetNodeReference(_role(frame)) for frame in frames]
+    drawings = dict.fromkeys(node for frame in frames for node in _drawings_of_frames(frame.sequence))
+    return {
+        node: "" if node in shown or frame_of(node) is not None else node.GetAttribute(_FRAME_ATTRIBUTE) or ""
+        for node in drawings
+        if node is not None
+    }
+
+
 def _drawings_of_frames(sequence) -> list:
     """The segmentations in which the frames of a sequence are drawn."""
     roles = [sequence.GetNthNodeReferenceRole(number) for number in range(sequence.GetNumberOfNodeReferenceRoles())]

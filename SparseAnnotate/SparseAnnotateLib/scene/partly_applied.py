@@ -93,9 +93,10 @@ def entering_before(
                     source = record.source_on(identify(name), axis, index)
                     if source:
                         sources.setdefault((axis, index), {})[identify(name)] = source
+                yield
             for name, mask in entered.items():
                 part[mask] = values[name]
-            yield
+                yield
     return sources
 
 

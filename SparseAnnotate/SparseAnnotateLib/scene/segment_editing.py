@@ -283,6 +283,14 @@ def brush_for_correcting(editor_node) -> Callable[[], None]:
     return restore
 
 
+def is_in_other_editor(segmentation_node) -> bool:
+    """Whether a Segment Editor other than the module's own, such as Slicer's module, has selected a segmentation."""
+    editors = slicer.util.getNodesByClass("vtkMRMLSegmentEditorNode")
+    # The module's editors without a window have no tag.
+    tags = [node.GetSingletonTag() for node in editors if node.GetSegmentationNode() is segmentation_node]
+    return any(tag and tag != _EDITOR_TAG for tag in tags)
+
+
 def segment_editor_node():
     """The module's own vtkMRMLSegmentEditorNode, one in a scene; created if there is none."""
     for node in slicer.util.getNodesByClass("vtkMRMLSegmentEditorNode"):

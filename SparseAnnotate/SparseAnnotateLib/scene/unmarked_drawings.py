@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Collection, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -119,22 +119,34 @@ def finding_unmarked(
                 suspects = [name for name in suspects if name not in same]
     if voxel_stamp(segmentation_node) != stamp:
         return None
-    found = {}
+    segments = {
+        name: ShownSegment(segmentation_node, volume_node, name, identifiers[name], decided[name]) for name in suspects
+    }
+    changes: dict[str, Change] = {}
     for name in suspects:
         # Nothing off the decided slices is a known state, too; undo may have restored any of them.
         known = [record for record in records if identifiers[name] in record.segments.values()]
-        segment = ShownSegment(segmentation_node, volume_node, name, identifiers[name], decided[name])
-        before[name], change = yield from segment.finding_change([*known, None])
-        if change.size:
-            slices, is_finished = [], False
-            if not known:
-                slices = _finished_slices(annotation, segment, change)
-                is_finished = bool(slices)
-            if not is_finished:
-                slices = yield from _covering(annotation, segment, change, before[name])
-            found[name] = UnmarkedDrawing(name, tuple(sorted(slices, key=_order)), is_finished)
+        before[name], changes[name] = yield from segments[name].finding_change([*known, None])
         if voxel_stamp(segmentation_node) != stamp:
             return None
+    found: dict[str, UnmarkedDrawing] = {}
+    # The largest first: what was painted over is on the slices of what was painted.
+    for name in sorted((name for name in suspects if changes[name].size), key=lambda name: -changes[name].size):
+        painted = Unmarked(found).painted_slices()
+        # Some painted slices of one or two planes cross nearly all slices of the others, and are few.
+        few = int(_FINISHED_SHARE * min(len(layers) for layers in changes[name].layers))
+        is_on_most = _is_on_most_slices(segments[name], changes[name])
+        slices = yield from _covering(
+            annotation, segments[name], changes[name], before[name], painted, few if is_on_most else None
+        )
+        is_finished = is_on_most and len(slices) > few
+        if is_finished:
+            plane, axis = next(iter(_planes(annotation, segments[name]).items()))
+            slices = [(plane, index) for index in changes[name].layers[axis]]
+        found[name] = UnmarkedDrawing(name, tuple(sorted(slices, key=_order)), is_finished)
+        if voxel_stamp(segmentation_node) != stamp:
+            return None
+    found = {name: found[name] for name in names if name in found}
     return Unmarked(found, before)
 
 
@@ -152,45 +164,57 @@ def _planes(annotation: SparseAnnotation, segment: ShownSegment) -> dict[Plane, 
     return dict(sorted(axes.items(), key=lambda item: -len(segment.decided.get(item[1], ()))))
 
 
-def _finished_slices(annotation: SparseAnnotation, segment: ShownSegment, change: Change) -> list[Slice]:
-    """The undecided slices of a structure that seems to be finished; none of one that does not.
-
-    It seems so when it is on more than half of the undecided slices between its first and its last one.
-    """
+def _is_on_most_slices(segment: ShownSegment, change: Change) -> bool:
+    """Whether a change is, in each plane, on more than half of the undecided slices that the structure spans."""
     if min(len(layers) for layers in change.layers) <= _FEW_SLICES:
-        return []
-    plane, axis = next(iter(_planes(annotation, segment).items()))
-    known, shown = set(segment.decided.get(axis, ())), change.shown[axis]
-    between = set(range(shown[0], shown[-1] + 1)) - known
-    if len(set(shown) - known) <= _FINISHED_SHARE * len(between):
-        return []
-    return [(plane, index) for index in change.layers[axis]]
+        return False
+    for axis, shown in enumerate(change.shown):
+        between = range(shown[0], shown[-1] + 1) if shown else ()
+        undecided = set(between) - set(segment.decided.get(axis, ()))
+        if len(change.layers[axis]) <= _FINISHED_SHARE * len(undecided):
+            return False
+    return True
 
 
 def _covering(
-    annotation: SparseAnnotation, segment: ShownSegment, change: Change, before: AppliedLabels | None
+    annotation: SparseAnnotation,
+    segment: ShownSegment,
+    change: Change,
+    before: AppliedLabels | None,
+    painted: Collection[Slice],
+    most: int | None,
 ) -> Generator[None, None, list[Slice]]:
-    """In pieces: the fewest slices that hold all of a change, as far as they are found.
+    """In pieces: the fewest slices that hold all of a change, as far as they are found, besides some painted ones.
 
     A painted slice of any plane crosses many slices of the others, so that the slices are those of one plane, unless
-    those with most of the changed voxels, of any plane, are fewer.
+    those with most of the changed voxels, of any plane, are fewer, and not more than `most`.
     """
     planes = _planes(annotation, segment)
-    # Of equal numbers, the plane in which most was drawn.
-    plane, axis = min(planes.items(), key=lambda item: len(change.layers[item[1]]))
-    in_one = [(plane, index) for index in change.layers[axis]]
-    if len(in_one) < _FEW_SLICES or change.size > _MAX_SEARCHED:
-        return in_one
+    if change.size > _MAX_SEARCHED:
+        return _in_one_plane(planes, change.layers)
     left, found = (yield from segment.finding_voxels(change, before)), list[Slice]()
+    for plane, index in painted:
+        is_there = left[:, planes[plane]] == index
+        if is_there.any():
+            found.append((plane, index))
+            left = left[~is_there]
+    in_one = [*found, *_in_one_plane(planes, [np.unique(places).tolist() for places in left.T])]
+    most = len(in_one) - 1 if most is None else min(most, len(in_one) - 1)
     while len(left):
-        if len(found) + 1 >= len(in_one):
-            return in_one
         counts = {plane: np.bincount(left[:, axis]) for plane, axis in planes.items()}
         best = max(counts, key=lambda plane: int(counts[plane].max()))
+        if int(counts[best].max()) * (most - len(found)) < len(left):
+            return in_one  # no slice holds more of what is left
         found.append((best, int(counts[best].argmax())))
         left = left[left[:, planes[best]] != found[-1][1]]
         yield
     return found
+
+
+def _in_one_plane(planes: Mapping[Plane, int], layers: Sequence[Sequence[int]]) -> list[Slice]:
+    """The slices with voxels, along the plane in which they are fewest; of equal numbers, the first of the planes."""
+    plane, axis = min(planes.items(), key=lambda item: len(layers[item[1]]))
+    return [(plane, index) for index in layers[axis]]
 
 
 def _order(one: Slice) -> tuple[str, int]:

@@ -136,10 +136,14 @@ def predict_files(
     }
     if todo:
         warn_of_flips(card, run.name, request.flips)
+        differences = DifferenceWarnings(card)
+        differences.announce(
+            [names[place] for place in todo], lambda number: channels.geometry(paths[todo[number]]), watch
+        )
         files = [file for place in todo for file in channels.files(paths[place]).values() or [paths[place]]]
         predictor = make_predictor(run, request.options, request.device, files, watch)
         try:
-            labeler = _Labeler(predictor, card, folder, made, channels)
+            labeler = _Labeler(predictor, differences, folder, made, channels)
             for number, place in enumerate(todo):
                 part = watch.part(number, len(todo), f"'{names[place]}': ")
                 results[place] = labeler.result(names[place], paths[place], part)
@@ -160,12 +164,12 @@ class _Labeler:
     def __init__(
         self,
         predictor: ScanPredictor,
-        card: RunCard,
+        differences: DifferenceWarnings,
         folder: ResultsFolder,
         made: RecordOf,
         channels: ScanChannels,
     ):
-        self._predictor, self._differences = predictor, DifferenceWarnings(card)
+        self._predictor, self._differences = predictor, differences
         self._folder, self._made, self._channels = folder, made, channels
 
     def result(self, name: str, path: Path, watch: Watch) -> ScanResult:

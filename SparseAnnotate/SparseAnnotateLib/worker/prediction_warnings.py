@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 
-from ..core.messages import _
+from ..core import SparseAnnotateError, VolumeGeometry, Watch
+from ..core.messages import _, counted, listed
 from ..runs.cards import RunCard
-from ..runs.learned_images import ImageFacts, difference_sentence
+from ..runs.learned_images import GridFacts, ImageFacts, difference_sentence
 
 _LOG = logging.getLogger(__name__)
+_NAMED = 3
 
 
 def warn_of_flips(card: RunCard, run: str, flips: bool) -> None:
@@ -31,13 +35,52 @@ class DifferenceWarnings:
     def __init__(self, card: RunCard):
         self._card = card
         self._logged: set[str] = set()
+        self._announced: dict[str, GridFacts] = {}
+
+    def announce(self, names: Sequence[str], geometry_of: Callable[[int], VolumeGeometry], watch: Watch) -> None:
+        """Warn of the grids of several images before the first of them is labeled.
+
+        Args:
+            names: of the images. geometry_of: the geometry of the image at a place, as its header says; an image for
+                which it raises SparseAnnotateError is left out, because it is reported when its turn comes.
+        """
+        found: dict[str, list[str]] = {}
+        for place, name in enumerate(names if self._card.images is not None else ()):
+            watch.step(0.0, _("checking headers, {number} of {count}").format(number=place + 1, count=len(names)))
+            with suppress(SparseAnnotateError):
+                grid = GridFacts.of_grid(geometry_of(place))
+                sentence = difference_sentence(self._card.images, grid)
+                if sentence:
+                    self._announced[name] = grid
+                    found.setdefault(sentence, []).append(name)
+        most = sorted(found.items(), key=lambda item: -len(item[1]))
+        for sentence, differing in most[:_NAMED]:
+            _LOG.warning(
+                counted(
+                    len(differing),
+                    _("{names}: {problem}"),
+                    _("{names} ({count} images): {problem}"),
+                    names=listed([f"'{name}'" for name in differing], _NAMED),
+                    problem=sentence,
+                )
+            )
+        others = [f"'{name}'" for _sentence, differing in most[_NAMED:] for name in differing]
+        if others:
+            _LOG.warning(
+                counted(
+                    len(others),
+                    _("Another image differs in other ways: {names}. Check the result."),
+                    _("{count} further images differ in other ways: {names}. Check the results."),
+                    names=listed(others, _NAMED),
+                )
+            )
 
     def of(self, name: str, image: ImageFacts) -> tuple[str, ...]:
         """The sentence on this image, in a tuple; () when it is of the same kind."""
         sentence = difference_sentence(self._card.images, image)
-        if not sentence:
-            return ()
-        if sentence not in self._logged:
-            self._logged.add(sentence)
-            _LOG.warning(_("'{name}': {problem}").format(name=name, problem=sentence))
-        return (sentence,)
+        # What was reported of its grid before the first image was labeled is not repeated.
+        news = difference_sentence(self._card.images, image, self._announced.get(name))
+        if news and news not in self._logged:
+            self._logged.add(news)
+            _LOG.warning(_("'{name}': {problem}").format(name=name, problem=news))
+        return (sentence,) if sentence else ()

@@ -212,6 +212,8 @@ def predict_each(
     require_writable_folders_of([cohort.prediction_path(request.run, name) for name in cases] + uncertainty)
     unreadable: dict[str, SparseAnnotateError] = {}  # labeling the case tells
     drawn = [] if request.model_only else cohort.annotated_cases(cases, unreadable)
+    differences = DifferenceWarnings(predictor.card)
+    differences.announce(cases, lambda place: cohort.geometry(cases[place]), watch)
     answers, why_not = None, None
     changed = cohort.image_changes(cases, watch)
     drawn = with_readable_drawings(cohort, [name for name in drawn if name not in changed])
@@ -227,7 +229,6 @@ def predict_each(
         except SparseAnnotateError as error:
             # Cases without drawn slices can be labeled all the same.
             why_not = error
-    differences = DifferenceWarnings(predictor.card)
     results: list[CaseResult] = []
     failed: dict[str, SparseAnnotateError] = {}
     for number, name in enumerate(cases):

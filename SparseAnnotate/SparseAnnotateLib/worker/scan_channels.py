@@ -11,7 +11,7 @@ import numpy as np
 
 from ..core import BadInputError, VolumeGeometry
 from ..core.channels import grouped_by_channel, on_grid_of_channels, stacked
-from ..core.images import channel_count, read_image
+from ..core.images import channel_count, read_geometry, read_image
 from ..core.messages import _, counted
 from ..runs.cards import RunCard
 from .case_channels import log_left_out, no_channel
@@ -78,6 +78,10 @@ class ScanChannels:
     def files(self, path: Path) -> dict[str, Path]:
         """The file of each channel of a scan; none for scans of one file each."""
         return {name: Path(file) for name, file in self.parts.get(path, {}).items()}
+
+    def geometry(self, path: Path) -> VolumeGeometry:
+        """The geometry of a scan, from its header alone. Raises BadInputError when that cannot be read."""
+        return read_geometry(path, 0 if self.is_4d else None)
 
     def image(self, path: Path) -> tuple[np.ndarray, VolumeGeometry]:
         """The image of a scan, (K, J, I), of several channels (C, K, J, I), and its geometry.

@@ -440,13 +440,32 @@ def test_a_scan_of_another_kind_is_reported_before_it_is_labeled(run, scans, tmp
 
     monkeypatch.setattr(image_predictor.ImagePredictor, "predict", predicted)
     found = labeled(run, scans, tmp_path / "out")
-    assert reported == [0, 0, 0, 1, 1]
-    (record,) = caplog.records  # the same is not said again of the second one
-    assert record.getMessage().startswith("'thick': The image differs from those that the run has learned from: its ")
+    assert reported == [1, 1, 1, 2, 2]  # of its intensities when it is read
+    record = caplog.records[0]  # it is not repeated when their turn comes
+    assert not any("9 mm long" in other.getMessage() for other in caplog.records[1:])
+    assert record.getMessage().startswith(
+        "'thick', 'thick_too' (2 images): The image differs from those that the run has learned from: its "
+    )
     assert "9 mm long from top to bottom (learned: 2 mm)" in record.getMessage()
     assert found.scans[-1].notes == found.scans[-2].notes
     assert found.scans[-1].notes[0].startswith("The image differs")
     assert found.scans[0].notes == ()
+
+
+def test_many_scans_of_another_kind_are_reported_in_a_few_lines_and_damaged_ones_in_their_turn(
+    run, scans, tmp_path, caplog
+):
+    image = noisy_image(ball(SHAPE, 7.0))
+    for number in range(6):
+        geometry = VolumeGeometry.from_spacing(SHAPE, (9.0 + number, 1.0, 1.0))
+        write_image(scans / f"thick_{number}.nrrd", image, geometry)
+    (scans / "thick_5.nrrd").write_bytes(b"NRRD0004")
+    with pytest.raises(BadInputError, match="'thick_5'"):
+        labeled(run, scans, tmp_path / "out")
+    texts = [record.getMessage() for record in caplog.records]
+    assert not any("mm long" in text for text in texts[4:])
+    assert [text[:9] for text in texts[:3]] == ["'thick_0'", "'thick_1'", "'thick_2'"]
+    assert texts[3] == "2 further images differ in other ways: 'thick_3', 'thick_4'. Check the results."
 
 
 def test_cases_of_a_cohort_are_reported_by_the_same_sentence(run, tmp_path, caplog, capsys):
@@ -456,7 +475,9 @@ def test_cases_of_a_cohort_are_reported_by_the_same_sentence(run, tmp_path, capl
     Cohort.open(cohort).add_case("thick", image, VolumeGeometry.from_spacing(SHAPE, (9.0, 1.0, 1.0)))
     assert main(["predict", str(cohort), "--run", "r", "--device", "cpu", "--json"]) == 0
     rows = {row["case"]: row["notes"] for row in json.loads(capsys.readouterr().out)}
-    assert [record.getMessage()[:22] for record in caplog.records] == ["'thick': The image dif"]
+    texts = [record.getMessage() for record in caplog.records]
+    assert texts[0].startswith("'thick': The image differs from those that the run has learned from: its voxels are 9")
+    assert sum("9 mm long" in text for text in texts) == 1
     assert rows["thick"][0].startswith("The image differs")
     assert not any("differs" in note for note in rows["drawn"])
 

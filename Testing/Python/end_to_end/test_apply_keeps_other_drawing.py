@@ -627,3 +627,51 @@ def test_a_drawing_of_another_volume_cannot_be_used_for_a_frame(mrml, logic, fil
     _, segmentation, _, _ = drawn
     with pytest.raises(BadInputError, match="has marked slices of a volume that does not belong to a sequence"):
         logic.useSegmentation(film[0](1), segmentation)
+
+
+def test_a_few_painted_slices_of_two_planes_are_not_a_finished_structure(mrml, logic, drawn):
+    volume, segmentation, _organ, tumour = drawn
+    painted = on_slices(tumour, INDICES) > 0
+    for axis, index in ((2, 24), (2, 26), (1, 13), (1, 15)):
+        np.moveaxis(painted, axis, 0)[index] = np.moveaxis(tumour, axis, 0)[index]
+    paint(mrml, segmentation, volume, painted, "tumour")
+    result = logic.fillBetweenSlices(volume, "shape")
+    # Named, a finished structure would be replaced.
+    assert logic.applyFill(volume, result, ["tumour"]) == ["organ"]
+    (sentence,) = logic.applyReport(volume)
+    assert "coronal 13, 15; sagittal 24, 26 ('tumour')" in sentence
+    now = array_of(mrml, segmentation, volume, "tumour")
+    for axis, index in ((2, 24), (2, 26), (1, 13), (1, 15)):
+        np.testing.assert_array_equal(now.take(index, axis), painted.take(index, axis))
+    assert (now & ~painted).any()
+
+
+def test_a_structure_that_was_finished_after_a_result_was_applied_does_not_block_the_others(mrml, logic, applied):
+    volume, segmentation, organ, _tumour = applied
+    shown = array_of(mrml, segmentation, volume, "organ")
+    finished = shown & np.roll(shown, 1, 2) & np.roll(shown, 1, 1)  # as by a tool that smooths all of it
+    finished[INDICES] = organ[INDICES]
+    paint(mrml, segmentation, volume, finished, "organ")
+    result = logic.fillBetweenSlices(volume, "morphological")
+    assert logic.applyFill(volume, result) == ["organ"]
+    np.testing.assert_array_equal(array_of(mrml, segmentation, volume, "organ"), finished)
+    room = finished & array_of(mrml, result, volume, "tumour")
+    np.testing.assert_array_equal(
+        array_of(mrml, segmentation, volume, "tumour"), array_of(mrml, result, volume, "tumour") & ~room
+    )
+    assert "'organ' was not changed because it seems to be finished" in logic.applyReport(volume)[0]
+
+
+def test_what_was_painted_over_is_left_out_with_the_slice_that_was_painted(mrml, logic, applied):
+    volume, segmentation, _organ, _tumour = applied
+    shown = array_of(mrml, segmentation, volume, "organ")
+    over = np.zeros_like(shown)
+    over[13:16, 10, 12] = shown[13:16, 10, 12]  # a line of voxels, which lies in slices of two planes
+    assert over.any()
+    painted = array_of(mrml, segmentation, volume, "tumour") | over
+    painted[13:16, 10, 22:30] = True
+    paint(mrml, segmentation, volume, shown & ~over, "organ")
+    paint(mrml, segmentation, volume, painted, "tumour")
+    logic.applyFill(volume, logic.fillBetweenSlices(volume, "morphological"))
+    (sentence,) = logic.applyReport(volume)
+    assert "were not changed: coronal 10 ('organ', 'tumour')." in sentence

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from held_cases import held_elsewhere
-from small_volumes import ball, noisy_image
+from small_volumes import QUICK_TRAINING, ball, noisy_image
 from SparseAnnotateLib import scene
 from SparseAnnotateLib.command_line.main import main
 from SparseAnnotateLib.core import BadInputError, BusyError, Cohort, Plane, SliceState, SparseAnnotation, VolumeGeometry
 from SparseAnnotateLib.core.corrections import Stroke
-from SparseAnnotateLib.core.images import write_image
+from SparseAnnotateLib.core.images import read_labels, write_image
 from SparseAnnotateLib.core.strict_json import write_json
 from SparseAnnotateLib.core.user_name import ensure_user_name
+from SparseAnnotateLib.learning.training.training_run import train
+from SparseAnnotateLib.runs import TrainingSettings
 
 GEOMETRY = VolumeGeometry.from_itk(
     (32, 28, 24), (0.7, 0.9, 2.0), (-10.0, 4.0, 33.0), (0, 0.6, 0.8, 1, 0, 0, 0, 0.8, -0.6)
@@ -770,3 +773,74 @@ def test_the_worklists_of_a_cohort_are_read_one_in_a_turn_when_it_is_opened(logi
     read.clear()
     assert [case.name for case in logic.panel.unopened_cases()] == [case.name for case in Cohort.open(folder).cases]
     assert not read
+
+
+def test_two_round_trips_change_nothing_but_what_was_drawn(mrml, logic, folder, embedded, tmp_path):
+    everything = {"shell": 1, "kernel": 3, "never drawn": 4}
+
+    def is_as_stored(volume, name):
+        cohort = Cohort.open(folder)
+        image, geometry = cohort.image(name)
+        np.testing.assert_array_equal(mrml.util.arrayFromVolume(volume), image)
+        assert scene.geometry_of(volume).difference_from(geometry) is None
+        own, stored = scene.annotation_of(volume, logic.drawnIn(volume), everything), cohort.annotation(name)
+        np.testing.assert_array_equal(own.drawn_labels(), stored.drawn_labels())
+        np.testing.assert_array_equal(own.undecided, stored.undecided)
+        assert logic.corrections(volume).strokes == cohort.corrections(name).strokes
+        fill = logic.panel.latest_result(volume)
+        found = scene.labels_of(fill, volume, {one: everything[one] for one in scene.segment_names(fill)})
+        np.testing.assert_array_equal(found, read_labels(cohort.fill_path(name), geometry))
+        return stored
+
+    for index in (20, 22):
+        assert main(["fill", str(folder), "--method", "shape", "--quiet"]) == 0
+        before = files_of(folder)
+        volumes = logic.openCohort(folder, count=3)
+        stored = [is_as_stored(volume, name) for volume, name in zip(volumes, "abc", strict=True)]
+        assert files_of(folder) == before
+        draw(mrml, volumes[1], logic, index)
+        changed = {path for path, content in files_of(folder).items() if before.get(path) != content}
+        assert {Path(path).name.split(".")[0] for path in changed} == {"b"}
+        now = Cohort.open(folder).annotation("b")
+        layer = [slice(None)] * 3
+        layer[Plane.AXIAL.array_axis(GEOMETRY)] = index
+        was, is_now = stored[1].drawn_labels().copy(), now.drawn_labels().copy()
+        was[tuple(layer)] = is_now[tuple(layer)] = 0
+        np.testing.assert_array_equal(was, is_now)
+        after = files_of(folder)
+        embedded.save_scene(tmp_path / f"scene {index}.mrb")
+        logic.forgetScene()
+        mrml.mrmlScene.Clear(0)
+        assert files_of(folder) == after
+
+
+def test_channels_and_predictions_come_back_as_they_were(mrml, logic, tmp_path):
+    labels, folder = ball(), tmp_path / "made"
+    for place, ending in enumerate(("flair", "t1")):
+        write_image(tmp_path / "scans" / f"x_{ending}.nrrd", noisy_image(labels, place), GEOMETRY)
+    channels = ("--channels", "FLAIR=_flair", "T1=_t1")
+    assert main(["create", str(folder), str(tmp_path / "scans"), *channels, "--labels", "1=ball"]) == 0
+    cohort = Cohort.open(folder)
+    (name,) = [case.name for case in cohort.select(())]
+    cohort.save_annotation(name, SparseAnnotation.from_slices(labels, GEOMETRY, Plane.AXIAL, (6, 10, 14)))
+    train(cohort, "r", TrainingSettings(**{**QUICK_TRAINING, "patch": (16, 16, 16), "iterations": 2}))
+    predicted = cohort.prediction_path("r", name)
+    for index in (18, 20):
+        assert main(["predict", str(folder), "--run", "r", "--device", "cpu", "--model-only", "--quiet"]) == 0
+        before = files_of(folder) | {"prediction": predicted.read_bytes()}
+        (volume,) = logic.openCohort(folder)
+        nodes = {"FLAIR": volume, **logic.channels(volume)}
+        assert set(nodes) == {"FLAIR", "T1"}
+        for channel, node in nodes.items():
+            image = cohort.channel_image(name, channel, cohort.geometry(name))
+            np.testing.assert_array_equal(mrml.util.arrayFromVolume(node), image)
+        result = logic.panel.latest_result(volume, of_run=True)
+        found = scene.labels_of(result, volume, {"ball": 1})
+        np.testing.assert_array_equal(found, read_labels(predicted, cohort.geometry(name)))
+        assert files_of(folder) | {"prediction": predicted.read_bytes()} == before
+        draw(mrml, volume, logic, index, "ball")
+        logic.forgetScene()
+        mrml.mrmlScene.Clear(0)
+        changed = {path for path, content in files_of(folder).items() if before.get(path) != content}
+        assert {Path(path).parts[0] for path in changed} <= {"annotations", "ledgers"}
+        assert predicted.read_bytes() == before["prediction"]

@@ -23,7 +23,14 @@ def buttons_of(panel) -> dict:
 
 # These ask questions, open a menu or install something.
 ELSEWHERE = (
-    *("installButton", "nextStepButton", "environmentButton", "openCohortButton", "modelsButton"),
+    *(
+        "installButton",
+        "nextStepButton",
+        "environmentButton",
+        "openCohortButton",
+        "modelsButton",
+        "saveSegmentationButton",
+    ),
     *("addHostButton", "checkHostButton", "cleanHostButton", "cancelHostButton"),
 )
 

@@ -162,3 +162,53 @@ def test_corrections_belong_to_the_frame_whose_result_was_corrected(panel, film)
     assert panel.panel.draw.correcting.node is None
     panel.idle()
     assert panel.logic.panel.correction_count(film.volume) == 0
+
+
+@pytest.fixture
+def other_editor(panel):
+    """The node of Slicer's own Segment Editor module."""
+    node = panel.mrml.mrmlScene.CreateNodeByClass("vtkMRMLSegmentEditorNode")
+    node.UnRegister(None)
+    node.SetSingletonTag("SegmentEditor")
+    return panel.mrml.mrmlScene.AddNode(node)
+
+
+def put(panel, segmentation, volume, index: int) -> None:
+    mask = np.zeros(panel.labels.shape, np.uint8)
+    mask[index] = panel.labels[index]
+    panel.mrml.util.updateSegmentBinaryLabelmapFromArray(mask, segmentation, "ball", volume)
+
+
+@pytest.mark.parametrize("is_left", [False, True])
+def test_painting_in_the_drawing_of_a_frame_that_is_not_shown_is_reported_once(panel, film, other_editor, is_left):
+    words = "The drawing of the frame 'time = 0 s' of the sequence 'film' was changed in another Segment Editor"
+    first = film.drawing
+    other_editor.SetAndObserveSegmentationNode(first)
+    put(panel, first, film.volume, 9)
+    panel.idle()
+    assert words not in panel.message, "it is shown"
+    film.go_to(1)
+    panel.idle()
+    assert words not in panel.message
+    if is_left:
+        panel.widget.exit()
+    put(panel, first, film.volume, 10)
+    if is_left:
+        panel.widget.enter()
+    assert words in panel.message
+    panel.idle()
+    panel.panel.session.say("")
+    put(panel, first, film.volume, 11)
+    panel.idle()
+    assert panel.message == ""
+
+
+def test_the_drawing_of_a_hidden_frame_may_be_changed_by_anything_but_another_segment_editor(panel, film, other_editor):
+    first = film.drawing
+    film.go_to(1)
+    panel.add_segment(film.volume)
+    other_editor.SetAndObserveSegmentationNode(film.drawing)
+    put(panel, first, film.volume, 10)  # as a script does
+    put(panel, film.drawing, film.volume, 9)
+    panel.idle()
+    assert "another Segment Editor" not in panel.message

@@ -91,3 +91,29 @@ def test_an_image_that_was_changed_is_looked_at_again(trained):
     trained.panel.session.refresh()
     trained.idle()
     assert "The image differs" in trained.ui.runDifferenceLabel.text
+
+
+def test_other_checked_volumes_are_looked_at_before_a_run_on_all(trained):
+    activate(trained, trained.first)
+    others = [trained.first, trained.coarse]
+    trained.panel.session.parameters.volumes = others
+    activate(trained, trained.first)
+    label = trained.ui.runDifferenceLabel
+    trained.until(lambda: label.text)  # each in its turn
+    assert label.text == "'coarse', which is checked, too, differs from the images that the run has learned from."
+    third = trained.mrml.util.addVolumeFromArray(noisy_image(ball()), np.diag([-6.0, 6.0, 9.0, 1.0]), "coarser")
+    trained.panel.session.parameters.volumes = [*others, third]
+    activate(trained, trained.coarse)
+    trained.until(lambda: "checked" in label.text)
+    assert label.text.startswith("The image differs from those that the run has learned from: its voxels are 5 mm long")
+    assert label.text.endswith(
+        "'coarser', which is checked, too, differs from the images that the run has learned from."
+    )
+    activate(trained, trained.first)
+    trained.until(lambda: "checked" in label.text)
+    assert "2 other checked volumes differ from the images that the run has learned from: 'coarse', 'coarser'." in (
+        label.text
+    )
+    trained.mrml.mrmlScene.RemoveNode(third)
+    trained.panel.session.refresh()
+    trained.until(lambda: "'coarse', which is checked, too" in label.text)

@@ -26,17 +26,23 @@ def test_more_settings_reach_the_training_and_the_run(panel, monkeypatch):
     panel.ui.fillWeightSpinBox.value = 0.4
     panel.ui.meanTeacherSpinBox.value = 0.2
     panel.ui.iterationsSpinBox.value = 7
+    panel.ui.networkSelector.setCurrentText("SegResNet")
+    panel.ui.lossSelector.setCurrentText("Tversky")
     panel.ui.trainButton.click()
+    names = {name: asked["train"][2].pop(name) for name in ("network", "loss")}
+    assert names == {"network": "segresnet", "loss": "tversky"}
     assert asked["train"][2] == {"iterations": 7, "patch": [32, 48, 48], "fill_weight": 0.4, "mean_teacher": 0.2}
     panel.panel.train._training = None
     panel.ui.flipsCheckBox.checked = True
     panel.ui.largestComponentCheckBox.checked = True
     panel.ui.smoothingSpinBox.value = 1.5
+    panel.ui.keepStrayPiecesCheckBox.checked = True
     monkeypatch.setattr(type(panel.panel.train.runs), "chosen", property(lambda _: RUN))
     panel.panel.train.run([volume])
     monkeypatch.undo()
     found = asked["segment"]
     assert (found["flips"], found["largestComponent"], found["smoothing"]) == (True, True, 1.5)
+    assert found["keepStrayPieces"] is True
 
 
 @pytest.mark.parametrize("text", ["32", "32 48", "a b c", "32 48 -48", "1.5 2 3"])
