@@ -319,7 +319,7 @@ def test_a_signal_while_the_program_starts_is_a_sentence(ball_cohort, number, co
     time.sleep(seconds)
     process.send_signal(number)
     _, error = process.communicate(timeout=600)
-    assert process.returncode == code
+    assert process.returncode == code, error.decode()
     assert b"Cancelled" in error
     assert b"Traceback" not in error
 

@@ -28,8 +28,8 @@ def by_hand(cohort: Cohort, run: str, name: str, labels: np.ndarray, origin: Ori
     write_image(cohort.prediction_path(run, name), labels.astype(np.uint8), cohort.geometry(name), facts=facts)
 
 
-def figures(cohort: Cohort, run: str | None = None, cases: tuple[str, ...] = ()):
-    return {e.case: e for e in evaluate(EvaluateRequest(str(cohort.folder), run, cases=cases), Watch())}
+def figures(cohort: Cohort, run: str | None = None, cases: tuple[str, ...] = (), **options):
+    return {e.case: e for e in evaluate(EvaluateRequest(str(cohort.folder), run, cases=cases, **options), Watch())}
 
 
 def filled(cohort: Cohort, **options) -> None:
