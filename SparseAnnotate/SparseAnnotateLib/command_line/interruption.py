@@ -8,6 +8,7 @@ import sys
 import threading
 from collections.abc import Callable
 from contextlib import suppress
+from types import FrameType
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -25,7 +26,8 @@ class Interruption:
 
     While the program is loading, a signal ends the process. After `begin`, the first signal raises Interrupted. Once
     `cancel` is set, because there are results to keep, the first signal calls `cancel` and the second raises
-    Interrupted. One further signal ends the process.
+    Interrupted. One further signal ends the process. So does a signal that comes while a module is imported: an
+    exception would have to pass through C++ code that loads it, and that may abort the process.
 
     Example::
 
@@ -73,19 +75,29 @@ class Interruption:
             signal.signal(number, handler)
         self._before, self.cancel, self._has_begun = {}, None, False
 
-    def _on_signal(self, number: int, _) -> None:
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
         if os.getpid() != self._process:
             os._exit(128 + number)  # in a process forked from this one, for example to load data
         self.number = self.number or number
         self._times += 1
         patience = 0 if not self._has_begun else 1 if self.cancel is None else 2
-        if self._times > patience:
+        is_raised = self._times == patience or self.cancel is None
+        if self._times > patience or (is_raised and _is_importing(frame)):
             with suppress(OSError):  # stderr may be closed
                 os.write(2, b"Cancelled.\n")
             os._exit(128 + number)
-        if self._times == patience or self.cancel is None:
+        if self.cancel is None or is_raised:
             raise Interrupted
         self.cancel()
+
+
+def _is_importing(frame: FrameType | None) -> bool:
+    """Whether a frame, or one that called it, imports a module."""
+    while frame is not None:
+        if frame.f_code.co_filename == "<frozen importlib._bootstrap>":
+            return True
+        frame = frame.f_back
+    return False
 
 
 INTERRUPTION = Interruption()

@@ -311,6 +311,28 @@ def wait_until_signals_are_caught(process: subprocess.Popen) -> None:
 
 
 @pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
+def test_a_signal_during_an_import_ends_the_process_without_an_exception(tmp_path):
+    (tmp_path / "slow_to_load.py").write_text(
+        "import os, signal\n"
+        "try:\n"
+        "    os.kill(os.getpid(), signal.SIGINT)\n"
+        "    for _ in range(10**6): pass\n"
+        "except BaseException:\n"
+        "    print('an exception')\n"
+    )
+    program = (
+        "from SparseAnnotateLib.command_line.interruption import Interruption\n"
+        "with Interruption() as interruption:\n"
+        "    interruption.begin()\n"
+        "    import slow_to_load\n"
+        "print('not ended')\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])}
+    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "Cancelled.\n")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 @pytest.mark.parametrize("seconds", [0.0, 0.4, 1.2])
 def test_a_signal_while_the_program_starts_is_a_sentence(ball_cohort, number, code, seconds):
