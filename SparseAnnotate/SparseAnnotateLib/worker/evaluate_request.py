@@ -81,8 +81,8 @@ class Evaluation:
         stale: what has changed since the result was made; '' when nothing has.
         notes: sentences with further information about the figures.
         answer: True for a run's result in which drawn slices and fill took part; see `PredictRequest`.
-        refused: why the result was not compared, so that there are no figures: it is out of date, or cannot be read; ''
-            when it was compared.
+        refused: why the result counts in no table, mean or CSV file: it is out of date, and then its figures are those
+            of the time when it was made, or it cannot be read, and then there are none; '' when it counts.
     """
 
     case: str
@@ -151,7 +151,7 @@ def evaluate(request: EvaluateRequest, watch: Watch) -> list[Evaluation]:
 
 
 def _compared(cohort: Cohort, request: EvaluateRequest, run_content: str, name: str) -> Evaluation:
-    """The figures of one case; those of a result that is out of date only on request."""
+    """The figures of one case. A result that is out of date is refused unless such are asked for."""
     path, annotation = _path_of(cohort, request, name), cohort.annotation(name, on_any_image=True)
     facts = read_facts(path)
     made = Origin.from_facts(facts)
@@ -163,9 +163,7 @@ def _compared(cohort: Cohort, request: EvaluateRequest, run_content: str, name: 
         # Figures of an old result refer to the slices that were drawn when it was made.
         annotation = replace(annotation, ledger=made.ledger())
     out_of_date = _("This result is out of date: {change}.").format(change=change)
-    if change and not request.include_stale:
-        drawn, density = len(annotation.ledger.decided), annotation.density()
-        return Evaluation(name, None, None, None, drawn, density, stale=change, refused=out_of_date)
+    refused = out_of_date if change and not request.include_stale else ""
     notes: list[str] = [out_of_date] if change else []
     notes += [] if made.is_known else [_unknown_origin()]
     if made.run_content and request.run and not run_content:
@@ -177,13 +175,22 @@ def _compared(cohort: Cohort, request: EvaluateRequest, run_content: str, name: 
         )
     image_change = cohort.image_change(name)
     notes += [changed_images_sentence({name: image_change})] if image_change is not None else []
-    if request.applied:
-        labels = AppliedSegmentation.required(cohort, name).with_drawn(annotation).labels
-    else:
-        labels = read_labels(path, annotation.geometry)
-    require_facts(path, facts)
-    figures = _evaluation(cohort, name, labels, annotation, change, notes, request.tolerance)
-    return replace(figures, answer=bool(request.run) and made.method in INTERPOLATORS)
+    try:
+        if request.applied:
+            labels = AppliedSegmentation.required(cohort, name).with_drawn(annotation).labels
+        else:
+            labels = read_labels(path, annotation.geometry)
+        require_facts(path, facts)
+        figures = _evaluation(cohort, name, labels, annotation, change, notes, request.tolerance)
+    except CancelledError:
+        raise
+    except SparseAnnotateError:
+        if not refused:
+            raise
+        # Such as a result on another grid than that of the image that is there now.
+        drawn, density = len(annotation.ledger.decided), annotation.density()
+        figures = Evaluation(name, None, None, None, drawn, density, stale=change, notes=notes)
+    return replace(figures, answer=bool(request.run) and made.method in INTERPOLATORS, refused=refused)
 
 
 def _stale_sentence(request: EvaluateRequest, results: Sequence[Evaluation]) -> str:

@@ -353,7 +353,9 @@ def test_a_fill_that_is_older_than_the_drawings_is_refused_with_the_case_and_wha
     shown = {e.case: e for e in caught.value.shown}
     assert shown["ball_0"].stale == "2 more slices have been drawn since"
     assert shown["ball_0"].refused == "This result is out of date: 2 more slices have been drawn since."
-    assert shown["ball_0"].dice is None
+    # Its figures are those of the time when it was made; they are in no table.
+    assert shown["ball_0"].dice == before["ball_0"].dice
+    assert shown["ball_0"].slices_drawn == before["ball_0"].slices_drawn
     assert shown["ball_1"] == before["ball_1"]
     # The figures of the old fill are those of the slices that were drawn then.
     old = figures(ball_cohort, include_stale=True)["ball_0"]
