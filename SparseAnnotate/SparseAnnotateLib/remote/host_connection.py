@@ -30,7 +30,7 @@ class HostConnection:
     """Requests to one process; it starts with the first, and again when it has ended.
 
     Args:
-        command: its command line, made anew for each start. host: '' for a process on this computer.
+        command: its command line, made again for each start. host: '' for a process on this computer.
         what: the program as messages name it.
         first: sent to the process before the first request.
         cancels: the process knows how to cancel a request; one on a host that does not is ended, and one

@@ -90,7 +90,7 @@ class RunOnHost:
     def require_ours(self, watch: Watch) -> bool:
         """Whether the run is there as this cohort's, and was not brought back; False when it is not there.
 
-        A run of another copy of this cohort that has been brought back there is out of date, and begun anew.
+        A run of another copy of this cohort that was brought back there is out of date, and begins again.
 
         Raises RunError when it is being trained on another host, or there for another copy of this cohort.
         """

@@ -78,7 +78,7 @@ class _Part:
         self._asked, self._queue_again = asked, queue_again
         self._files = job.part(number)
         self._status: PartStatus | None = None
-        with suppress(BadInputError):  # a damaged file is written anew
+        with suppress(BadInputError):  # a damaged file is written again
             self._status = self._files.status()
 
     def run(self, not_again: bool = False) -> int:

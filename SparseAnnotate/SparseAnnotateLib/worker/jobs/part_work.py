@@ -144,7 +144,7 @@ def _train(request: Any, watch: Watch) -> None:
     while True:
         try:
             if _is_torchrun() and _is_first():
-                # The others wait for this process, and cannot begin anew.
+                # The others wait for this process, and cannot begin again.
                 with FolderLock(run, f"training the run '{request.run}'"):
                     pass
             requests.train(request, watch)
