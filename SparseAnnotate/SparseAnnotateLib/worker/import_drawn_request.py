@@ -124,7 +124,11 @@ def import_drawn(request: ImportDrawnRequest, watch: Watch) -> list[TakenMask]:
         name: problem for name, problem in problems.items() if wanted is None or name in wanted
     }
     for name in sorted((wanted or set()) - set(of_case) - set(failed)):
-        failed[name] = BadInputError(_("No mask has the name of the case '{case}'.").format(case=name))
+        failed[name] = BadInputError(
+            _("No mask has the name of the case '{case}'. Name the file, or its folder, like its case.").format(
+                case=name
+            )
+        )
     taken: list[TakenMask] = []
     for number, (name, path) in enumerate(of_case.items()):
         watch.step(number / len(of_case), _("reading the mask of '{case}'").format(case=name))

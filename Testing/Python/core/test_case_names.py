@@ -141,7 +141,7 @@ def test_cases_can_be_named_by_their_folders():
 @pytest.mark.parametrize(
     ("paths", "words"),
     [
-        (["x/a.nii", "x/a.nii.gz"], "Several images are named 'a'"),
+        (["x/a.nii", "x/a.nii.gz"], "Several images are named 'a': 'x/a.nii', 'x/a.nii.gz'"),
         (["x/Scan.nii", "x/scan.nii"], "'Scan' and 'scan' differ in upper and lower case"),
         (["x/con.nii"], "'con': Windows reserves this name"),
     ],
