@@ -141,6 +141,11 @@ def _distinct_names(parts: Sequence[Sequence[str]], paths: Sequence[str | Path])
                 return names
     one, other = name_collisions([part[0] for part in parts])[0]
     if one == other:
+        same = [str(Path(path).absolute()) for path, part in zip(paths, parts, strict=True) if part[0] == one]
+        if len(set(same)) == 1:
+            raise BadInputError(
+                _("The image '{path}' was given {count} times. Name it once.").format(path=same[0], count=len(same))
+            )
         files = listed([f"'{path}'" for path, part in zip(paths, parts, strict=True) if part[0] == one], _NAMED)
         raise BadInputError(
             _("Several images are named '{name}': {files}. Rename them, or name the cases with '--names'.").format(
