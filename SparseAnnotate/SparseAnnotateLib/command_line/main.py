@@ -69,6 +69,7 @@ def _run(arguments: Sequence[str] | None) -> int:
     from ..core.errors import PartlyCancelledError
     from ..core.permissions import forbidden_files_named
     from ..core.registry import require_own_parts
+    from .named_outputs import NamedOutputs
     from .parser import parser
     from .progress_output import reported_progress
     from .unused_options import unused_options
@@ -91,7 +92,7 @@ def _run(arguments: Sequence[str] | None) -> int:
             handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     for sentence in unused_options(options, given):
         logging.getLogger(__name__).warning(sentence)
-    silent = options.json or options.quiet
+    silent, outputs = options.json or options.quiet, NamedOutputs(options)
     try:
         with nullcontext(None) if silent else reported_progress(with_time=options.verbose) as report:
             INTERRUPTION.begin()
@@ -105,7 +106,8 @@ def _run(arguments: Sequence[str] | None) -> int:
             traceback.print_exc()
         text = str(error)
         if isinstance(error, FileWriteError):
-            text += _other_state_folder(options, text)
+            text += _other_state_folder(options, text, outputs)
+        text = " ".join(filter(None, [text, outputs.unchanged_sentence()]))
         known = getattr(error, "shown", None)
         if options.json:
             _write_json({"error": text, "type": type(error).__name__} if known is None else known)
@@ -155,13 +157,12 @@ def _begun_watch(report):
     return BegunWatch(report)
 
 
-def _other_state_folder(options, text: str) -> str:
+def _other_state_folder(options, text: str, outputs) -> str:
     """What to do when the cohort folder itself cannot be written."""
     folder = os.path.abspath(os.path.expanduser(getattr(options, "cohort", "") or os.devnull))
     if getattr(options, "state", "not offered") is not None or folder not in text:
         return ""
-    named = [getattr(options, name, None) for name in ("csv", "out", "path", "picture")]
-    if any(name and os.path.abspath(os.path.expanduser(name)) in text for name in named):
+    if any(str(path) in text for path in outputs.paths):
         return ""  # of this file the user has said where it goes
     return " Or keep annotations, ledgers, results and runs in another folder, with '--state FOLDER'."
 

@@ -17,7 +17,7 @@ from .images import read_facts, read_labels
 from .messages import _
 from .origin import Origin
 from .pieces import slabs
-from .provenance import CORRECTED, DRAWN, FIRST_RESULT, NOT_LABELED, PAINTED_NAME, Provenance
+from .provenance import CORRECTED, DRAWN, FIRST_RESULT, PAINTED_NAME, Provenance
 from .slab_writing import written_in_slabs
 from .structure_values import names_as_facts, names_from_facts
 
@@ -101,12 +101,12 @@ class AppliedSegmentation:
             provenance.enter(PAINTED_NAME if is_person else name, mask)
         return AppliedSegmentation(labels, self.names, provenance, self.origin)
 
-    def finding_results(self) -> Generator[None, None, tuple[np.ndarray, dict[int, str]]]:
+    def finding_results(self) -> Generator[None, None, tuple[np.ndarray, dict[int, tuple[int, str]]]]:
         """The part of it that comes from results, in pieces.
 
         Returns:
-            Labels, (K, J, I), 0 for what does not come from a result; and what each label value comes from. Where a
-            structure comes from several results, as when slices were left out of the last one, that with most voxels.
+            (K, J, I), 0 for what does not come from a result; elsewhere a number for each structure and result, and
+            what each number stands for: the label value and the name of the result, those with most voxels first.
         """
         sources, highest = self.provenance.sources, 0
         counts = np.zeros((1, _SOURCES), dtype=np.int64)
@@ -118,10 +118,13 @@ class AppliedSegmentation:
             yield
         counts[0] = 0
         counts[:, :FIRST_RESULT] = 0
-        best = np.where(counts.any(axis=1), counts.argmax(axis=1), NOT_LABELED).astype(np.uint8)
-        results = np.zeros_like(self.labels)
-        for slab in slabs(self.labels.shape, self.labels.itemsize):
-            np.copyto(results[slab], self.labels[slab], where=sources[slab] >= FIRST_RESULT)
+        pairs = sorted(np.argwhere(counts).tolist(), key=lambda pair: -int(counts[pair[0], pair[1]]))
+        numbers = np.zeros(counts.shape, np.uint8 if len(pairs) < _SOURCES else np.uint16)
+        for number, (value, source) in enumerate(pairs, start=1):
+            numbers[value, source] = number
+        results = np.zeros(self.labels.shape, numbers.dtype)
+        for slab in slabs(self.labels.shape, 8):
+            results[slab] = numbers[self.labels[slab], sources[slab]]
             yield
         names = self.provenance.names
-        return results, {value: names[int(source)] for value, source in enumerate(best) if source != NOT_LABELED}
+        return results, {n: (value, names[source]) for n, (value, source) in enumerate(pairs, start=1)}

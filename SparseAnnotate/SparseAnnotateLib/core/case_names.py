@@ -10,7 +10,7 @@ from itertools import combinations
 from pathlib import Path
 
 from .errors import BadInputError
-from .messages import _
+from .messages import _, listed
 
 LONGEST_STEM = 120
 """Bytes (UTF-8) of a file name without added words and extensions; file systems allow 255 in all."""
@@ -19,6 +19,7 @@ _FORBIDDEN = '<>:"/\\|?*'
 _RESERVED = re.compile(r"(con|prn|aux|nul|conin\$|conout\$|com[0-9¹²³]|lpt[0-9¹²³])\s*(\..*)?", re.IGNORECASE)
 _SHORTENED = re.compile(r".*~[0-9a-f]{12}", re.DOTALL)
 _DEEPEST = 6
+_NAMED = 3
 
 
 def normal_name(text: str) -> str:
@@ -122,14 +123,15 @@ def names_of_files(paths: Sequence[str | Path], stems: Sequence[str], from_folde
         groups.setdefault(collision_key(name), []).append(number)
     for group in groups.values():
         if len(group) > 1:
-            for number, name in zip(group, _distinct_names([parts[n] for n in group]), strict=True):
+            distinct = _distinct_names([parts[n] for n in group], [paths[n] for n in group])
+            for number, name in zip(group, distinct, strict=True):
                 names[number] = name
     if name_collisions(names):
-        names = _distinct_names(parts)
+        names = _distinct_names(parts, paths)
     return names
 
 
-def _distinct_names(parts: Sequence[Sequence[str]]) -> list[str]:
+def _distinct_names(parts: Sequence[Sequence[str]], paths: Sequence[str | Path]) -> list[str]:
     """The shortest distinct names, from each file's name and the folders it lies in (innermost first)."""
     depth = min(_DEEPEST, *(len(part) for part in parts))
     for count in range(1, depth + 1):
@@ -139,8 +141,16 @@ def _distinct_names(parts: Sequence[Sequence[str]]) -> list[str]:
                 return names
     one, other = name_collisions([part[0] for part in parts])[0]
     if one == other:
+        same = [str(Path(path).absolute()) for path, part in zip(paths, parts, strict=True) if part[0] == one]
+        if len(set(same)) == 1:
+            raise BadInputError(
+                _("The image '{path}' was given {count} times. Name it once.").format(path=same[0], count=len(same))
+            )
+        files = listed([f"'{path}'" for path, part in zip(paths, parts, strict=True) if part[0] == one], _NAMED)
         raise BadInputError(
-            _("Several images are named '{name}'. Rename them, or name the cases with '--names'.").format(name=one)
+            _("Several images are named '{name}': {files}. Rename them, or name the cases with '--names'.").format(
+                name=one, files=files
+            )
         )
     raise BadInputError(
         _(

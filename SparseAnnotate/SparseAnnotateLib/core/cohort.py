@@ -177,6 +177,14 @@ class Cohort(CohortDrawnOn):
             )
         return case
 
+    def chosen(self, names: Sequence[str] | None) -> list[Case]:
+        """The cases with those names, each once, or all cases; what does one after another says whose files are gone.
+
+        Raises CohortError when there is no such case.
+        """
+        cases = [self.case(name) for name in (names or [case.name for case in self.cases])]
+        return list({case.name: case for case in cases}.values())
+
     def select(self, names: Sequence[str] | None, with_references: bool = False) -> list[Case]:
         """The cases with those names, each once, or all cases, after checking that their files exist.
 
@@ -186,9 +194,7 @@ class Cohort(CohortDrawnOn):
 
         Raises CohortError when there is no such case, or an image or reference of these cases is missing.
         """
-        chosen = [self.case(name) for name in (names or [case.name for case in self.cases])]
-        chosen = list({case.name: case for case in chosen}.values())
-        missing = []
+        chosen, missing = self.chosen(names), []
         for case in chosen:
             needed = [case.image, *case.further.values(), *([case.reference] if with_references else [])]
             missing += [(case.name, path) for path in needed if path and not self._path(path).is_file()]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,12 +15,13 @@ from .errors import BadInputError, FileWriteError
 from .geometry import VolumeGeometry
 from .image_fingerprint import finding_image_fingerprint, joined_fingerprint
 from .images import read_facts, read_geometry
+from .layer_reading import LayeredFile, NotLayeredError
 from .messages import _
 from .origin import Origin
 from .pieces import result_of
 from .strict_json import read_json, write_json
-from .voxel_fingerprint import finding_voxel_fingerprint
-from .voxel_values import NotNumbersError
+from .voxel_fingerprint import finding_fingerprint_of_layers, finding_voxel_fingerprint
+from .voxel_values import NotNumbersError, require_finite
 
 
 @dataclass(frozen=True)
@@ -84,6 +85,21 @@ class CohortVoxels(CohortChannels):
         except BadInputError:
             return {}
         return marks if all(marks.values()) else {}
+
+    def finding_voxel_marks(self, name: str, unless: str) -> Generator[float, None, None]:
+        """Let the `voxel_marks` of a case be known, in pieces, unless its image files have a fingerprint already.
+
+        Yields 0.0, the share written of a file. Where an image cannot be read, nothing is known: reading it tells.
+        """
+        with suppress(BadInputError):
+            marks = dict[str, str]()
+            for channel, path in self.channel_paths(name).items():
+                marks[channel] = yield from finding_image_fingerprint(path, self._memo_of_file(name, channel))
+            if joined_fingerprint(list(marks.items())) == unless:
+                return
+            for channel, mark in marks.items():
+                if self._known_voxels(name, mark, channel) is None:
+                    yield from self._finding_voxels(name, mark, channel=channel)
 
     def is_image_of(
         self, name: str, file: str, voxels: str, grid: VolumeGeometry | None, channels: Sequence[str] | None = None
@@ -156,18 +172,33 @@ class CohortVoxels(CohortChannels):
         kept = self._kept_voxels(name, channel)
         if kept is not None and kept.file == mark:
             return kept.voxels
+        path = self.channel_paths(name)[channel or self._first(name)]
         try:
-            array = self._voxels(name, channel) if image is None else image
+            voxels = yield from self._finding_unknown_voxels(name, channel, path, image)
         except NotNumbersError:  # an image that is not needed for everything
             return ""
-        yield 0.0
-        voxels = yield from finding_voxel_fingerprint(array)
-        path = self.channel_paths(name)[channel or self._first(name)]
         now = yield from finding_image_fingerprint(path, self._memo_of_file(name, channel))
         if now != mark:
             raise ReplacedError(name)
         self._keep_voxels(name, KeptVoxels(mark, voxels), channel)
         return voxels
+
+    def _finding_unknown_voxels(
+        self, name: str, channel: str, path: Path, image: np.ndarray | None
+    ) -> Generator[float, None, str]:
+        """`_finding_voxels` from the voxels themselves: layer by layer where the file allows it.
+
+        Raises NotNumbersError.
+        """
+        layered = LayeredFile.of(path) if image is None and not self.case(name).is_4d else None
+        # A further channel may lie on the grid in another order of axes, in which its voxels are compared.
+        if layered is not None and read_geometry(path).difference_from(self.geometry(name)) is None:
+            with suppress(NotLayeredError):
+                layers = _finite(layered.layers(), path)
+                return (yield from finding_fingerprint_of_layers(layered.shape, layered.dtype.itemsize, layers))
+        array = self._voxels(name, channel) if image is None else image
+        yield 0.0
+        return (yield from finding_voxel_fingerprint(array))
 
     def _voxels(self, name: str, channel: str) -> np.ndarray:
         if channel in ("", self._first(name)):
@@ -204,3 +235,10 @@ class CohortVoxels(CohortChannels):
             return f"channel {channel}"
         # All channels are in one file, so its fingerprint does not show that their names were put in another order.
         return f"frame {list(self.channel_paths(name)).index(channel)}"
+
+
+def _finite(layers: Iterator[np.ndarray], path: Path) -> Iterator[np.ndarray]:
+    """The layers of an image file, in their order. Raises NotNumbersError at the first that holds NaN or Inf."""
+    for number, layer in enumerate(layers):
+        require_finite(layer[None], _("The image '{path}'").format(path=path), first=number)
+        yield layer

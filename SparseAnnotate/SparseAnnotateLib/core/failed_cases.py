@@ -30,8 +30,22 @@ NONE_RECOMMENDED = (
     _("No slices were recommended, because {count} case cannot be used. {problems}"),
     _("No slices were recommended, because {count} cases cannot be used. {problems}"),
 )
-
-
+NOT_DRAWN = (
+    _("{count} case was not drawn (others drawn: {done}):\n{problems}"),
+    _("{count} cases were not drawn (others drawn: {done}):\n{problems}"),
+)
+NOT_PLANNED = (
+    _("{count} case was left out. The plan is for {others}. {problems}"),
+    _("{count} cases were left out. The plan is for {others}. {problems}"),
+)
+NONE_PLANNED = (
+    _("No plan was made, because {count} case cannot be used. {problems}"),
+    _("No plan was made, because {count} cases cannot be used. {problems}"),
+)
+NOT_COMPARED = (
+    _("{count} case was not compared (others compared: {done}):\n{problems}"),
+    _("{count} cases were not compared (others compared: {done}):\n{problems}"),
+)
 NOT_IN_PICTURE = (
     _("{count} case was left out. The picture shows {others}. {problems}"),
     _("{count} cases were left out. The picture shows {others}. {problems}"),

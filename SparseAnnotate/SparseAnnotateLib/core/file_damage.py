@@ -53,6 +53,11 @@ def require_whole_header(path: Path) -> None:
         raise BadInputError(unreadable(path, problem))
 
 
+def missing_sentence(path: Path) -> str:
+    """A message on a file that is not there."""
+    return _("The file '{path}' does not exist. If it was moved, put it back where it was.").format(path=path)
+
+
 def unreadable(path: Path, reason: Exception | str) -> str:
     """A message on a file that cannot be used; of a reader's error, it shows the last line."""
     details: str

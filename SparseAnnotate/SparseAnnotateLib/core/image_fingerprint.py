@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .errors import BadInputError, FileWriteError
+from .file_damage import missing_sentence
 from .file_stamp import FileStamp, is_settled, stamp_of
 from .messages import _
 from .metaimage_length import metaimage_files
@@ -78,6 +79,8 @@ def _finding_current(path: str | Path, known: KeptFingerprint | None) -> Generat
                 while chunk := content.read(_CHUNK):
                     digest.update(chunk)
                     yield 0.0
+    except FileNotFoundError as error:
+        raise BadInputError(missing_sentence(Path(path))) from error
     except OSError as error:
         raise BadInputError(
             _("The file '{path}' cannot be read ({reason}).").format(path=path, reason=error.strerror)

@@ -11,7 +11,7 @@ import numpy as np
 
 from .atomic_files import written_atomically
 from .errors import BadInputError
-from .file_damage import require_whole, require_whole_header, unreadable
+from .file_damage import missing_sentence, require_whole, require_whole_header, unreadable
 from .geometry import VolumeGeometry
 from .messages import _, counted
 from .nifti_for_itk import named_for_itk, orthogonal_for_itk
@@ -195,9 +195,7 @@ def _opened(path: Path, header_only: bool = False, channel: int | None = None) -
     import SimpleITK as sitk  # here, because Slicer imports this file at every start
 
     if not path.is_file():
-        raise BadInputError(
-            _("The file '{path}' does not exist. If it was moved, put it back where it was.").format(path=path)
-        )
+        raise BadInputError(missing_sentence(path))
     require_whole_header(path)
     with ExitStack() as stack:
         try:

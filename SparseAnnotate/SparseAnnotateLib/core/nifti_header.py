@@ -28,7 +28,8 @@ class NiftiHeader:
     Attributes:
         length: bytes of header and voxels together. offset: where the voxels begin.
         is_nifti: False for Analyze 7.5, whose header differs only in its magic bytes and does not tell left from right.
-        datatype: NIfTI's code of what a voxel is stored as. intercept: what is added to the stored values.
+        datatype: NIfTI's code of what a voxel is stored as.
+        slope, intercept: what the stored values are multiplied by, unless it is 0, and what is added to them.
         size: number of voxels along (i, j, k). voxel_sizes: along the same, in the file's own unit.
         qform_code, sform_code: 0 where the file has none. sform: (3, 4) rows of the matrix, in the file's unit, RAS.
         order: byte order for `struct`, '<' or '>'. sform_place, sform_format, sizes_place, sizes_format, code_place,
@@ -39,6 +40,7 @@ class NiftiHeader:
     offset: int
     is_nifti: bool
     datatype: int
+    slope: float
     intercept: float
     size: tuple[int, int, int]
     voxel_sizes: tuple[float, float, float]
@@ -52,6 +54,11 @@ class NiftiHeader:
     sizes_format: str
     code_place: int
     code_format: str
+
+    @property
+    def is_scaled(self) -> bool:
+        """Whether voxels may have other values than those that are stored."""
+        return self.slope not in (0.0, 1.0) or (self.slope != 0 and self.intercept != 0)
 
 
 def is_gzip(path: Path) -> bool:
@@ -124,11 +131,11 @@ def _parsed(header: bytes) -> NiftiHeader | None:
         if len(header) >= 348 and read("i", 0)[0] == 348:
             dimensions, (datatype, bits), (offset,) = read("8h", 40), read("2h", 70), read("f", 108)
             sform, voxel_sizes, codes = ("12f", 280), ("3f", 80), ("h", 252)
-            is_nifti, (intercept,) = header[344:347] in (b"n+1", b"ni1"), read("f", 116)
+            is_nifti, (slope, intercept) = header[344:347] in (b"n+1", b"ni1"), read("2f", 112)
         elif len(header) >= 540 and read("i", 0)[0] == 540:
             dimensions, (datatype, bits), (offset,) = read("8q", 16), read("2h", 12), read("q", 168)
             sform, voxel_sizes, codes = ("12d", 400), ("3d", 112), ("i", 344)
-            is_nifti, (intercept,) = header[4:7] in (b"n+2", b"ni2"), read("d", 184)
+            is_nifti, (slope, intercept) = header[4:7] in (b"n+2", b"ni2"), read("2d", 176)
         else:
             continue
         if not 1 <= dimensions[0] <= 7 or not 0 <= offset < _LARGEST:
@@ -141,6 +148,7 @@ def _parsed(header: bytes) -> NiftiHeader | None:
             offset=int(offset),
             is_nifti=is_nifti,
             datatype=datatype,
+            slope=slope,
             intercept=intercept,
             size=(i, j, k),
             voxel_sizes=read(*voxel_sizes),

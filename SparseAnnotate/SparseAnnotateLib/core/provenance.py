@@ -33,6 +33,11 @@ def predicted_by(run: str) -> str:
     return f"predicted ({run})"
 
 
+def one_of(sources: Iterable[str]) -> str:
+    """The name of the source of voxels that come from one of several, when it is not known from which."""
+    return " or ".join(dict.fromkeys(sources))
+
+
 @dataclass(eq=False)
 class Provenance:
     """The source of each voxel.

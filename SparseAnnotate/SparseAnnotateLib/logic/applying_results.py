@@ -116,7 +116,8 @@ class ApplyingResults:
         painted = unmarked.painted_slices() if differing else {}
         report += [scene.painted_sentence(painted)] if painted else []
         without = scene.axes_of(painted, annotation)
-        earlier = yield from scene.entering_before(segmentation, labels, named, unmarked, painted, annotation)
+        stored = yield from scene.entering_before(segmentation, labels, named, unmarked, painted, annotation)
+        labels = stored.labels
         changing = yield from _differing(segmentation, volume_node, labels, named, without)
         if result_stamp(volume_node, result_node) != before:
             return None
@@ -128,9 +129,10 @@ class ApplyingResults:
         report += _notes(volume_node, result_node, now, is_same=not differing)
         yield None
         identify = segmentation.GetSegmentation().GetSegmentIdBySegmentName
-        identifiers = {value: identify(name) for name, value in named.items()}
         to_change = {name: value for name, value in named.items() if name in changing}
-        packed = yield from scene.packing_applied(segmentation, volume_node, labels, identifiers)
+        # What already was as in the result may have been painted.
+        changed = [identify(name) for name in to_change]
+        packed = yield from scene.packing_applied(segmentation, volume_node, stored, changed)
         written = segmentation, volume_node, labels, to_change, without
         made = (yield from scene.making_voxels(*written)) if to_change else []
         yield Piece.NEXT_IS_LONG  # all layers that were changed are copied, so that it can be undone
@@ -143,12 +145,10 @@ class ApplyingResults:
                 segmentation,
                 lambda _editor: scene.apply_labels(segmentation, labels, to_change, volume_node, made, without),
             )
-        # What already was as in the result may have been painted.
-        changed = [identify(name) for name in to_change]
         source = scene.source_of_result(result_node)
-        scene.store_applied(segmentation, volume_node, packed, dict.fromkeys(changed, source), earlier)
+        scene.store_applied(segmentation, volume_node, packed, dict.fromkeys(changed, source))
         for segment_id in changed:
-            scene.note_source(segmentation, segment_id, source)
+            scene.note_source(segmentation, segment_id, source, *packed.other_sources(segment_id))
         self._reports[segmentation.GetID()] = tuple(report)
         return [name for name in scene.segment_names(result_node) if name not in named]
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ..core import BadInputError, Cohort, Watch
+from ..core import BadInputError, CancelledError, Cohort, FileWriteError, SparseAnnotateError, Watch
 from ..core.channels import channel_folder
 from ..core.cohort_file import COHORT_FILE, Case, CohortFile
 from ..core.image_fingerprint import image_fingerprint
@@ -62,6 +62,23 @@ class CohortFiles:
         """Bytes of the images of these cases, without reading them."""
         paths = {path for name in names for path in self.cohort.channel_paths(name).values()}
         return sum(path.stat().st_size for path in paths if path.is_file())
+
+    def not_to_send(self, names: Iterable[str], watch: Watch) -> dict[str, SparseAnnotateError]:
+        """The error of each of these cases whose images cannot be read, so that `copy` would raise it.
+
+        Raises FileWriteError, CancelledError.
+        """
+        found: dict[str, SparseAnnotateError] = {}
+        for name in names:
+            try:
+                self.cohort.geometry(name)
+                for channel in self.cohort.channel_paths(name):
+                    self._image(name, channel, watch)
+            except (CancelledError, FileWriteError):
+                raise
+            except SparseAnnotateError as error:
+                found[name] = error
+        return found
 
     def copy(
         self,

@@ -13,7 +13,7 @@ from typing import Any
 
 from ..core import BadInputError, BusyError, CancelledError, Cohort, Plane, SparseAnnotateError, Watch, WorkerError
 from ..core.added_corrections import not_followed_sentence
-from ..core.failed_cases import NOT_RECOMMENDED, PartlyDoneError, not_counted, report_failed
+from ..core.failed_cases import NOT_FILLED, NOT_LABELED, NOT_RECOMMENDED, PartlyDoneError, not_counted, report_failed
 from ..core.ledger import LedgerEntry
 from ..core.messages import _, counted, joined, listed
 from ..core.strict_json import from_plain
@@ -32,6 +32,10 @@ _LAST_STEP_SECONDS = 60.0
 
 AFTER_THE_OTHERS = "curves"
 """A request that no worker answers while it does another one, and that it refuses without its fields."""
+
+
+_CASE_BY_CASE = {"recommend": NOT_RECOMMENDED, "fill": NOT_FILLED, "predict": NOT_LABELED}
+"""Requests of which one case must not stop the others, and how those are reported."""
 
 
 class CopyingNotAllowedError(BadInputError):
@@ -154,22 +158,48 @@ def answer_there(session: HostSession, method: str, params: Any, watch: Watch) -
 
     Raises CopyingNotAllowedError, BusyError, ConnectionLostError, CancelledError and what the request itself raises.
     """
-    if method != "recommend":
+    if method not in _CASE_BY_CASE:
         return _answer_there(session, method, params, watch)
-    cohort = opened(params)
-    names = needs_of(method, params, cohort).cases
-    failed = cohort.images_not_drawn_on(names, watch.quiet())
+    cohort, failed = opened(params), dict[str, SparseAnnotateError]()
+    names = _cases_there(session, method, params, cohort, failed, watch.quiet())
     others = [name for name in names if name not in failed]
     if not failed or not others:
         return _answer_there(session, method, params, watch)
-    more, total = "", (params.get("budget") or {}).get("total")
+    more = []
     try:
         rows = _answer_there(session, method, {**params, "cases": others}, watch)
     except PartlyDoneError as error:
-        rows, more = error.shown, error.message
+        rows, more = error.shown, [error.message]
         others = sorted({row["case"] for row in rows})
-    sentences = [more, not_counted(cohort, failed, params.get("planes", ()), total)]
-    return report_failed(failed, len(others), NOT_RECOMMENDED, shown=rows, more=joined(" ", filter(None, sentences)))
+    if method == "recommend":
+        total = (params.get("budget") or {}).get("total")
+        more = [*more, *filter(None, [not_counted(cohort, failed, params.get("planes", ()), total)])]
+    return report_failed(failed, len(others), _CASE_BY_CASE[method], shown=rows, more=joined(" ", more))
+
+
+def _cases_there(
+    session: HostSession,
+    method: str,
+    params: Any,
+    cohort: Cohort,
+    failed: dict[str, SparseAnnotateError],
+    watch: Watch,
+) -> tuple[str, ...]:
+    """The cases that a host has to do one after another; `failed` gets the errors of those that cannot go there."""
+    if method == "fill" and not params.get("cases"):
+        names = tuple(cohort.annotated_cases(failed=failed))
+    else:
+        names = needs_of(method, params, cohort).cases
+    if method == "recommend":
+        failed |= cohort.images_not_drawn_on(names, watch)
+        cohort.annotated_cases([name for name in names if name not in failed], failed)
+    else:
+        require_images(method, params, cohort, names, watch)
+    files, others = CohortFiles(cohort), [name for name in names if name not in failed]
+    if others:
+        session.identity(files, names)
+    failed |= files.not_to_send(others, watch)
+    return names
 
 
 def correct_there(session: HostSession, params: Any, here: Callable[[Any], Any], watch: Watch) -> Any:
@@ -239,7 +269,9 @@ def _answer_there(session: HostSession, method: str, params: Any, watch: Watch) 
         with suppress(SparseAnnotateError):
             session.files.release(area)
     if method == "recommend":
-        _enter_recommended(cohort, result, copy)
+        # Of those that could not be done there, what was recommended earlier stays.
+        done = needs.cases if partly is None else dict.fromkeys(row["case"] for row in result)
+        _enter_recommended(cohort, result, copy, done)
     if changed:
         raise ChangedHereError(_changed_sentence(session.host, changed))
     if partly is not None:
@@ -318,8 +350,8 @@ class _RecommendedThere:
     reason: str
 
 
-def _enter_recommended(cohort: Cohort, rows: Any, copy: CohortCopy) -> None:
-    """Enter what a host has recommended in the ledgers here; what was decided meanwhile stays.
+def _enter_recommended(cohort: Cohort, rows: Any, copy: CohortCopy, cases: Iterable[str]) -> None:
+    """Enter what a host has recommended for cases in the ledgers here; what was decided meanwhile stays.
 
     Raises BadInputError when images have changed meanwhile.
     """
@@ -331,7 +363,7 @@ def _enter_recommended(cohort: Cohort, rows: Any, copy: CohortCopy) -> None:
             raise BadInputError(
                 _("The image of the case '{case}' was changed here meanwhile. Recommend again.").format(case=case)
             )
-    worklist: dict[str, list[LedgerEntry]] = {case: [] for case in copy.inputs}
+    worklist: dict[str, list[LedgerEntry]] = {case: [] for case in cases}
     for row in from_plain(rows, list[_RecommendedThere], _("the answer of the host")):
         entry = LedgerEntry(row.plane, row.index, order=row.order, score=row.score, reason=row.reason)
         worklist[row.case].append(entry)

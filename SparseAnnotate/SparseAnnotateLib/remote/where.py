@@ -107,7 +107,7 @@ class Needs:
 
 def needs_of(method: str, params: Params, cohort: Cohort) -> Needs:
     """What a request that goes to a host needs there. Raises CohortError, BadInputError, RunError."""
-    names = tuple(case.name for case in cohort.select(_names(params, "cases")))
+    names = tuple(case.name for case in cohort.chosen(_names(params, "cases")))
     run = str(params.get("run") or "")
     if method == "recommend":
         runs = _names(params, "runs")
@@ -128,7 +128,6 @@ def needs_of(method: str, params: Params, cohort: Cohort) -> Needs:
         return Needs((case,), not run, used, used, outputs, is_whole=False)
     if method == "fill":
         cases = names if params.get("cases") else tuple(cohort.annotated_cases())
-        cohort.select(cases)
         earlier = _names(params, "earlier")
         outputs = {}
         for name in cases:

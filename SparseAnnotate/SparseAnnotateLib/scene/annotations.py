@@ -563,6 +563,8 @@ def _exporting_opened(
     def agree() -> None:
         note_agreement(volume_node, segmentation, cohort, {one: wanted[name] for one, name in by_id.items()})
 
+    # An image that was saved again is compared by its voxels: here in pieces, so that it is known in `now`.
+    yield from cohort.finding_voxel_marks(opened.case, unless=opened.file)
     yield from cohort.saving_case(opened.case, now, agree, wait_seconds)
     volume_node.SetAttribute(_EXPORTED_DRAWING_ATTRIBUTE, drawn)
     return opened.case

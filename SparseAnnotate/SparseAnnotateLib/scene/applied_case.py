@@ -11,6 +11,7 @@ from ..core import BadInputError, Cohort, SparseAnnotation
 from ..core.applied_segmentation import AppliedSegmentation
 from ..core.messages import _
 from .annotations import annotated_segmentation
+from .applied_labels import AppliedValues
 from .labels_in_pieces import collecting_labels
 from .last_applied import has_applied, packing_applied, store_applied
 from .node_stamps import voxel_stamp
@@ -94,15 +95,20 @@ def noting_applied(volume_node, drawing, applied: AppliedSegmentation, values: M
 
     `values`: segment ID to label value.
     """
-    labels, source_of = yield from applied.finding_results()
-    sources = {identifier: source_of[value] for identifier, value in values.items() if value in source_of}
-    if not sources:
+    labels, found = yield from applied.finding_results()
+    segment_of = {value: identifier for identifier, value in values.items()}
+    parts = {part: (segment_of[value], name) for part, (value, name) in found.items() if value in segment_of}
+    if not parts:
         return
-    segments = {values[identifier]: identifier for identifier in sources}
-    packed = yield from packing_applied(drawing, volume_node, labels, segments)
-    store_applied(drawing, volume_node, packed, sources)
-    for identifier, source in sources.items():
-        note_source(drawing, identifier, source)
+    sources: dict[str, list[str]] = {}
+    for identifier, name in parts.values():
+        sources.setdefault(identifier, []).append(name)
+    others = {part: name for part, (identifier, name) in parts.items() if name != sources[identifier][0]}
+    wanted = AppliedValues(labels, {part: identifier for part, (identifier, _name) in parts.items()}, others)
+    packed = yield from packing_applied(drawing, volume_node, wanted, sources)
+    store_applied(drawing, volume_node, packed, {identifier: names[0] for identifier, names in sources.items()})
+    for identifier, names in sources.items():
+        note_source(drawing, identifier, *names)
     volume_node.SetAttribute(_WRITTEN_ATTRIBUTE, _stamp(drawing))
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..core.pieces import slabs
 from ..core.voxel_boxes import Box
-from .last_applied import AppliedLabels
+from .applied_labels import AppliedLabels
 from .segment_regions import whole_region
 from .segmentation_layers import layers_of
 from .segmentation_nodes import aligned_voxels, common_part

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import base64
 import zlib
-from collections.abc import Collection, Generator, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Generator, Mapping
 from itertools import pairwise
 from typing import Literal
 
@@ -14,8 +13,10 @@ import numpy as np
 from ..core import BadInputError, pieces
 from ..core.pieces import finding_box, slabs
 from ..core.strict_json import parse_json, to_text
-from ..core.voxel_boxes import Box, along_axes
-from .ledger_anchor import LedgerAnchor, anchor_of, relation_to_volume
+from ..core.voxel_boxes import along_axes
+from ..core.voxel_values import values_in
+from .applied_labels import Applied, AppliedLabels, AppliedValues, Packed
+from .ledger_anchor import anchor_of, relation_to_volume
 from .segmentation_layers import LabelOf
 from .segmentation_nodes import common_part
 from .voxel_grids import alignment_of
@@ -24,160 +25,54 @@ from .voxel_grids import alignment_of
 _ATTRIBUTES = ("SparseAnnotate.Applied", "SparseAnnotate.Applied.1")
 
 
-@dataclass(frozen=True)
-class Applied:
-    """Labels that were applied to a segmentation.
-
-    Attributes:
-        anchor: the grid of the labels. segments: segment ID of each label value.
-        start, shape: first voxel and size (K, J, I) of the box that holds all labels.
-        dtype: of the labels, 'u1' or 'u2'. data: the box, compressed, in base64.
-        sources: segment ID to the name of what its labels come from, as far as it is known.
-        earlier: the same, for slices that were left out when a result was applied: 'axis index' in the grid of the
-            labels, (K, J, I), to what those of segment IDs come from there.
-    """
-
-    anchor: LedgerAnchor
-    segments: dict[int, str]
-    start: tuple[int, int, int]
-    shape: tuple[int, int, int]
-    dtype: Literal["u1", "u2"]
-    data: str
-    sources: dict[str, str] = field(default_factory=dict)
-    earlier: dict[str, dict[str, str]] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Packed:
-    """Labels as they are stored; see `Applied`."""
-
-    segments: dict[int, str]
-    start: tuple[int, int, int]
-    shape: tuple[int, int, int]
-    dtype: Literal["u1", "u2"]
-    data: str
-
-
-@dataclass(frozen=True, eq=False)
-class AppliedLabels:
-    """Labels that were applied: a part of the volume that begins at a voxel, the segment ID of each label, and the
-    name of what each segment ID's labels come from, as far as it is known; `earlier`: the same, for axis and index of
-    slices of the volume that were left out when the result was applied."""
-
-    labels: np.ndarray
-    start: tuple[int, int, int]
-    segments: dict[int, str]
-    sources: Mapping[str, str]
-    earlier: Mapping[tuple[int, int], Mapping[str, str]] = field(default_factory=dict)
-
-    def source_on(self, segment_id: str, axis: int, index: int) -> str:
-        """What the labels of a segment come from on a slice; '' when it is not known."""
-        return self.earlier.get((axis, index), {}).get(segment_id) or self.sources.get(segment_id, "")
-
-    def masks_by_source(self, segment_id: str, box: Box) -> Iterator[tuple[str, np.ndarray]]:
-        """Where a segment was applied, as `mask`, for each of the sources that its labels come from."""
-        rest = self.mask(segment_id, box)
-        for (axis, index), sources in self.earlier.items():
-            if segment_id in sources and box[axis].start <= index < box[axis].stop:
-                there, place = np.zeros_like(rest), index - box[axis].start
-                np.moveaxis(there, axis, 0)[place] = np.moveaxis(rest, axis, 0)[place]
-                yield sources[segment_id], there
-                rest &= ~there
-        yield self.sources.get(segment_id, ""), rest
-
-    def mask(self, segment_id: str, box: Box) -> np.ndarray:
-        """bool, of the shape of a box of the volume: where a segment was applied."""
-        found = np.zeros([side.stop - side.start for side in box], dtype=bool)
-        value = next((value for value, one in self.segments.items() if one == segment_id), None)
-        common = common_part(self.labels, self.start, box)
-        if value is not None and common is not None:
-            inner, within = common
-            found[within] = self.labels[inner] == value
-        return found
-
-
 def packing_applied(
-    segmentation_node, volume_node, labels: np.ndarray, segments: dict[int, str]
+    segmentation_node, volume_node, wanted: AppliedValues, renewed: Collection[str]
 ) -> Generator[None, None, Packed]:
     """In pieces: labels that are to be applied to a segmentation, for `store_applied`; those of others are kept.
 
-    Args:
-        labels: (K, J, I) on the volume's grid. segments: segment ID of each of its label values.
+    `renewed`: the segment IDs whose labels get a new source; those of the others keep theirs.
     """
-    labels, segments = yield from _adding_others(labels, segments, segmentation_node, volume_node)
+    wanted = yield from _adding_others(wanted, segmentation_node, volume_node, renewed)
+    labels, segments = wanted.labels, wanted.segments
     box = (yield from finding_box(labels)) or (slice(0, 0),) * 3
     dtype: Literal["u1", "u2"] = "u1" if max(segments, default=0) < 256 else "u2"
     # Only the labels that were applied are stored.
-    wanted, packer, packed = (
-        LabelOf({value: value for value in segments}, np.dtype(f"<{dtype}")),
-        zlib.compressobj(1),
-        [],
-    )
-    part = labels[box]
+    own, packer = LabelOf({value: value for value in segments}, np.dtype(f"<{dtype}")), zlib.compressobj(1)
+    part, packed, present = labels[box], [], set[int]()
     for slab in slabs(part.shape, part.itemsize):
-        packed.append(packer.compress(np.ascontiguousarray(wanted[part[slab]]).data))
+        piece = np.ascontiguousarray(own[part[slab]])
+        if wanted.sources:
+            present |= set(values_in(piece))
+        packed.append(packer.compress(piece.data))
         yield
     data = base64.b64encode(b"".join([*packed, packer.flush()])).decode("ascii")
-    return Packed(segments, along_axes(side.start for side in box), along_axes(part.shape), dtype, data)
+    sources = {value: name for value, name in wanted.sources.items() if value in present}
+    segments = {value: one for value, one in segments.items() if value in sources or value not in wanted.sources}
+    return Packed(segments, along_axes(side.start for side in box), along_axes(part.shape), dtype, data, sources)
 
 
-def store_applied(
-    segmentation_node,
-    volume_node,
-    packed: Packed,
-    sources: Mapping[str, str] | None = None,
-    earlier: Mapping[tuple[int, int], Mapping[str, str]] | None = None,
-) -> None:
+def store_applied(segmentation_node, volume_node, packed: Packed, sources: Mapping[str, str] | None = None) -> None:
     """Store in the segmentation node which labels were applied to it.
 
     Args:
         sources: segment ID to the name of what its labels come from; a segment that is not named keeps its source.
-        earlier: the same for slices that were left out, by array axis and index; see `AppliedLabels`.
     """
     before = _newest(segmentation_node)
     kept_sources = {**(before.sources if before is not None else {}), **(sources or {})}
-    kept_sources = {one: name for one, name in kept_sources.items() if one in packed.segments.values()}
-    slices = _earlier_kept(before, segmentation_node, volume_node, kept_sources.keys() - set(sources or {}))
-    for place, from_there in (earlier or {}).items():
-        slices[place] = {**slices.get(place, {}), **from_there}
-    anchor = anchor_of(segmentation_node, volume_node, {})
     applied = Applied(
-        anchor,
+        anchor_of(segmentation_node, volume_node, {}),
         packed.segments,
         packed.start,
         packed.shape,
         packed.dtype,
         packed.data,
-        kept_sources,
-        {f"{axis} {index}": from_there for (axis, index), from_there in slices.items()},
+        {one: name for one, name in kept_sources.items() if one in packed.segments.values()},
+        label_sources=packed.label_sources,
     )
     for newer, older in reversed(list(pairwise(_ATTRIBUTES))):
         if segmentation_node.GetAttribute(newer):
             segmentation_node.SetAttribute(older, segmentation_node.GetAttribute(newer))
     segmentation_node.SetAttribute(_ATTRIBUTES[0], to_text(applied))
-
-
-def _earlier_kept(
-    before: Applied | None, segmentation_node, volume_node, kept: Collection[str]
-) -> dict[tuple[int, int], dict[str, str]]:
-    """What labels of the segments that are not applied now come from on slices that were left out earlier."""
-    if before is None or not before.earlier or not kept:
-        return {}
-    try:
-        slices = _earlier_on_volume(before, _relation(before, segmentation_node, volume_node))
-    except BadInputError:
-        return {}
-    return {place: {one: name for one, name in found.items() if one in kept} for place, found in slices.items()}
-
-
-def _earlier_on_volume(applied: Applied, relation: np.ndarray) -> dict[tuple[int, int], dict[str, str]]:
-    """`Applied.earlier` by axis and index of slices of the volume."""
-    found = {}
-    for place, sources in applied.earlier.items():
-        axis, index = map(int, place.split(" "))
-        row = int(np.flatnonzero(relation[:3, 2 - axis])[0])
-        found[2 - row, int(relation[row, 2 - axis]) * index + int(relation[row, 3])] = sources
-    return found
 
 
 def _relation(applied: Applied, segmentation_node, volume_node) -> np.ndarray:
@@ -194,33 +89,60 @@ def _newest(segmentation_node) -> Applied | None:
 
 
 def _adding_others(
-    labels: np.ndarray, segments: dict[int, str], segmentation_node, volume_node
-) -> Generator[None, None, tuple[np.ndarray, dict[int, str]]]:
-    """In pieces: labels and segments with those of the newest record that are not among these."""
+    wanted: AppliedValues, segmentation_node, volume_node, renewed: Collection[str]
+) -> Generator[None, None, AppliedValues]:
+    """In pieces: labels with what the newest record has of other segments, and with sources that are kept."""
     newest = _newest(segmentation_node)
-    if newest is None or set(newest.segments.values()) <= set(segments.values()):
-        return labels, segments
+    if newest is None:
+        return wanted
+    in_record, now = set(newest.segments.values()), set(wanted.segments.values())
+    kept = in_record & now - set(renewed)
+    if not in_record - now and not (kept and (newest.label_sources or newest.earlier)):
+        return wanted
     record = yield from _reading(newest, segmentation_node, volume_node)
-    others = [one for one in newest.segments.values() if one not in segments.values()]
     if record is None or not record.labels.size:
-        return labels, segments
-    found = {**segments, **dict(enumerate(others, start=max([*segments, 0]) + 1))}
-    own, together = (
-        LabelOf({value: value for value in segments}, np.dtype(np.uint16)),
-        np.zeros(labels.shape, np.uint16),
-    )
-    new_value = {one: value for value, one in found.items()}
-    theirs = LabelOf({v: new_value[one] for v, one in record.segments.items() if one in others}, np.dtype("u2"))
-    for slab in slabs(labels.shape, together.itemsize):
-        part = together[slab]
-        part[...] = own[labels[slab]]
-        region = (slab, *(slice(0, size) for size in labels.shape[1:]))
+        return wanted
+    return (yield from _merging(wanted, record, in_record - now, kept))
+
+
+def _merging(
+    wanted: AppliedValues, record: AppliedLabels, added: Collection[str], kept: Collection[str]
+) -> Generator[None, None, AppliedValues]:
+    """In pieces: labels with those of some segments of a record, and with what others come from in it.
+
+    Args:
+        added: the segments whose labels are added where there are none. kept: those whose labels are there, and come
+            from what they come from in the record.
+    """
+    found = AppliedValues(np.zeros(wanted.labels.shape, np.uint16), {**wanted.segments}, {**wanted.sources})
+    own_value = {one: value for value, one in wanted.segments.items() if value not in wanted.sources}
+    numbers = len(record.other_sources) + 1
+    new: dict[str, dict[int, int]] = {"added": {}, "kept": {}}
+    for value, one in record.segments.items():
+        for number in range(numbers):
+            if one in added or (one in kept and number):
+                source = record.other_sources[number - 1] if number else None
+                new["added" if one in added else "kept"][value * numbers + number] = found.with_value(one, source)
+    own = LabelOf({value: value for value in wanted.segments}, found.labels.dtype)
+    same = LabelOf({v: own_value.get(one, 0) for v, one in record.segments.items()}, found.labels.dtype)
+    tables = {what: LabelOf(values, found.labels.dtype) for what, values in new.items()}
+    for slab in slabs(wanted.labels.shape, found.labels.itemsize):
+        part = found.labels[slab]
+        part[...] = own[wanted.labels[slab]]
+        region = (slab, *(slice(0, size) for size in wanted.labels.shape[1:]))
         common = common_part(record.labels, record.start, along_axes(region))
         if common is not None:
-            target, shown = part[common[1]], theirs[record.labels[common[0]]]
+            target, theirs = part[common[1]], record.labels[common[0]]
+            both = theirs.astype(np.int64) * numbers
+            if record.others is not None:
+                both += record.others[common[0]]
+            shown = tables["added"][both]
             np.copyto(target, shown, where=(target == 0) & (shown > 0))
+            if new["kept"]:
+                shown = tables["kept"][both]
+                np.copyto(target, shown, where=(target == same[theirs]) & (shown > 0))
         yield
-    return together, found
+    return found
 
 
 def has_applied(segmentation_node) -> bool:
@@ -269,11 +191,43 @@ def _reading(applied: Applied, segmentation_node, volume_node) -> Generator[None
                 raise ValueError("cut off")
         if filled != raw.size:
             raise ValueError("too short")
-        earlier = _earlier_on_volume(applied, relation)
+        others, other_sources = yield from _separating(applied, labels)
     except (BadInputError, ValueError, IndexError, zlib.error):
         return None
     turned, start = _on_volume(applied, relation, labels)
-    return AppliedLabels(turned, start, applied.segments, applied.sources, earlier)
+    if others is not None:
+        others, _start = _on_volume(applied, relation, others)
+    segments = {value: one for one, value in _value_of(applied).items()}
+    return AppliedLabels(turned, start, segments, applied.sources, others, other_sources)
+
+
+def _value_of(applied: Applied) -> dict[str, int]:
+    """The first label value of each segment ID."""
+    return {one: value for value, one in reversed(applied.segments.items())}
+
+
+def _separating(applied: Applied, labels: np.ndarray) -> Generator[None, None, tuple[np.ndarray | None, list[str]]]:
+    """In pieces: `AppliedLabels.others` and `other_sources` of stored labels, which get one value for each segment."""
+    earlier = [name for from_there in applied.earlier.values() for name in from_there.values()]
+    sources = list(dict.fromkeys([*applied.label_sources.values(), *earlier]))
+    if not sources:
+        return None, []
+    number = {source: place for place, source in enumerate(sources, start=1)}
+    others, value_of = np.zeros(labels.shape, np.uint8 if len(sources) < 256 else np.uint16), _value_of(applied)
+    number_of = LabelOf({value: number[name] for value, name in applied.label_sources.items()}, others.dtype)
+    own = LabelOf({value: value_of[one] for value, one in applied.segments.items()}, labels.dtype)
+    for slab in slabs(labels.shape, labels.itemsize):
+        others[slab] = number_of[labels[slab]]
+        labels[slab] = own[labels[slab]]
+        yield
+    for place, from_there in applied.earlier.items():
+        axis, index = map(int, place.split(" "))
+        if applied.start[axis] <= index < applied.start[axis] + applied.shape[axis]:
+            layer, there = (np.moveaxis(a, axis, 0)[index - applied.start[axis]] for a in (labels, others))
+            for one, source in from_there.items():
+                there[layer == value_of.get(one, -1)] = number[source]
+        yield
+    return others, sources
 
 
 def _on_volume(applied: Applied, relation: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, tuple[int, int, int]]:

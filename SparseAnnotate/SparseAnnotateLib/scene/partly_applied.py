@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Generator, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -10,6 +11,8 @@ from ..core import SparseAnnotation
 from ..core.messages import _, counted
 from ..core.pieces import slabs
 from ..core.voxel_boxes import Box
+from .annotations import label_values
+from .applied_labels import AppliedValues
 from .changed_segments import ShownSegment
 from .segment_regions import slice_region, whole_region
 from .unmarked_drawings import Slice, Unmarked
@@ -66,38 +69,43 @@ def entering_before(
     unmarked: Unmarked,
     slices: Collection[Slice],
     annotation: SparseAnnotation,
-) -> Generator[None, None, dict[tuple[int, int], dict[str, str]]]:
-    """In pieces: enter into labels, on slices that are not changed, what had been applied there before.
+) -> Generator[None, None, AppliedValues]:
+    """In pieces: labels as they are to be stored, on slices that are not changed with what had been applied there.
 
-    So that what was painted on them is still found the next time. Not where slices decide a structure.
+    So that what was painted on them, and what the rest comes from, is still found the next time. Not where slices
+    decide a structure.
 
     Args:
-        labels: (K, J, I) on the volume's grid, changed in place. values: label value of each segment that is applied.
-
-    Returns:
-        What those labels come from: axis and index of a slice to the source of each segment ID, where it is known.
+        labels: (K, J, I) on the volume's grid; they may be changed in place, by label values for the voxels on these
+            slices. values: label value of each segment that is applied.
     """
     identify = segmentation_node.GetSegmentation().GetSegmentIdBySegmentName
     value_of = {name: value for value, name in annotation.names.items()}
     decided = {name: annotation.deciding_by_axis(value_of.get(name, 0)) for name in values}
-    sources: dict[tuple[int, int], dict[str, str]] = {}
+    found = AppliedValues(labels, {value: identify(name) for name, value in values.items()})
+    new: dict[tuple[str, str], int] = {}
+    # Not the value of another segment, whose voxels may be among the labels.
+    highest = max([0, *label_values(segmentation_node).values(), *annotation.names, *values.values()])
     for axis, indices in axes_of(slices, annotation).items():
         for index in indices:
-            box = slice_region(labels.shape, axis, index)
-            part, entered = labels[box], dict[str, np.ndarray]()
+            box, entered = slice_region(labels.shape, axis, index), list[tuple[int, np.ndarray]]()
             for name, value in values.items():
                 record, free = unmarked.before.get(name), _undecided(decided[name], box)
+                part = found.labels[box]
                 part[free & (part == value)] = 0
-                if record is not None:
-                    entered[name] = record.mask(identify(name), box) & free
-                    source = record.source_on(identify(name), axis, index)
-                    if source:
-                        sources.setdefault((axis, index), {})[identify(name)] = source
+                for source, mask in record.masks_by_source(identify(name), box) if record is not None else ():
+                    mask &= free
+                    if mask.any():
+                        if (name, source) not in new:
+                            new[name, source] = found.with_value(identify(name), source, above=highest)
+                        entered.append((new[name, source], mask))
                 yield
-            for name, mask in entered.items():
-                part[mask] = values[name]
+            if new and max(new.values()) > np.iinfo(found.labels.dtype).max:
+                found = replace(found, labels=found.labels.astype(np.uint16))
+            for value, mask in entered:
+                found.labels[box][mask] = value
                 yield
-    return sources
+    return found
 
 
 def _undecided(decided: Mapping[int, Sequence[int]], box: Box) -> np.ndarray:

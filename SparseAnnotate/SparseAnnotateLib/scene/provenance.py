@@ -11,11 +11,12 @@ import vtk
 from ..core import BadInputError, Provenance
 from ..core.messages import _
 from ..core.pieces import slabs
-from ..core.provenance import CORRECTED, DRAWN, PAINTED, PAINTED_NAME, filled_by, predicted_by
+from ..core.provenance import CORRECTED, DRAWN, PAINTED, PAINTED_NAME, filled_by, one_of, predicted_by
 from ..core.voxel_boxes import Box, along_axes
 from .annotations import annotated_segmentation, label_values, reading_annotation
+from .applied_labels import AppliedLabels
 from .channel_references import further_channels
-from .last_applied import AppliedLabels, reading_applied
+from .last_applied import reading_applied
 from .node_stamps import voxel_stamp
 from .results import FILL, made_by, method_of
 from .segment_regions import whole_region
@@ -41,9 +42,12 @@ def source_of_result(result_node) -> str:
     return filled_by(method_of(result_node)) if made == FILL else predicted_by(made)
 
 
-def note_source(segmentation_node, segment_id: str, source: str) -> None:
-    """Store in a segment what its voxels off the drawn slices come from; saved in .seg.nrrd files, too."""
-    segmentation_node.GetSegmentation().GetSegment(segment_id).SetTag(_SOURCE_TAG, source)
+def note_source(segmentation_node, segment_id: str, *sources: str) -> None:
+    """Store in a segment what its voxels off the drawn slices come from; saved in .seg.nrrd files, too.
+
+    Of several sources it is not stored there which voxels come from which.
+    """
+    segmentation_node.GetSegmentation().GetSegment(segment_id).SetTag(_SOURCE_TAG, one_of(sources))
 
 
 def computing_provenance(volume_node) -> Generator[None, None, Provenance]:

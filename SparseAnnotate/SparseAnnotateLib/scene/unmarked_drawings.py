@@ -9,8 +9,9 @@ import numpy as np
 
 from ..core import Plane, SparseAnnotation
 from ..core.messages import _, joined, listed
+from .applied_labels import AppliedLabels
 from .changed_segments import Change, ShownSegment
-from .last_applied import AppliedLabels, reading_applied
+from .last_applied import reading_applied
 from .layer_writing import comparing_labels
 from .node_stamps import voxel_stamp
 

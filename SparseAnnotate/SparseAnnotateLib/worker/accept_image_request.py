@@ -39,7 +39,7 @@ def accept_image(request: AcceptImageRequest, watch: Watch) -> list[AcceptedImag
     have been accepted.
     """
     cohort = Cohort.open(request.cohort, request.state)
-    cases = [case.name for case in cohort.select(request.cases)]
+    cases = [case.name for case in cohort.chosen(request.cases)]
     for folder in (cohort.state_folder, *(cohort.drawn_on_path(name).parent for name in cases[:1])):
         require_writable_place(folder)
     drawn = [name for name in cases if cohort.drawn_on_path(name).is_file()]

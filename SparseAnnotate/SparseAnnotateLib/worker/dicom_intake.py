@@ -71,23 +71,27 @@ def log_skipped(others: int, named_alike: int) -> None:
 
 
 def usable_series(request: CreateRequest, watch: Watch) -> list[DicomSeries]:
-    """The series to take. Raises BadInputError when there is none, or one of them cannot be used."""
+    """The series to take, in the order in which their files and folders are given, and of one folder as `series_of`.
+
+    Raises BadInputError when there is none, or one of them cannot be used.
+    """
     if request.time_point < 0:
         raise BadInputError(
             _("Time points are numbered from 1; there is no time point {number}.").format(number=request.time_point)
         )
-    paths: list[str] = []
+    places: dict[str, int] = {}
     others = named_alike = 0
     given = expanded(request.images)
-    for place in given:
+    for number, place in enumerate(given):
         if os.path.basename(place.path).upper() == "DICOMDIR":
             # It lists the files beside it.
             place = replace(place, path=os.path.dirname(place.path) or ".")
         found = dicom_files(place, watch) if os.path.isdir(place) else _file_found(place)
-        paths += found.dicom
+        for path in found.dicom:
+            places.setdefault(path, number)
         others += found.others
         named_alike += found.named_alike
-    paths = list(dict.fromkeys(paths))
+    paths = list(places)
     headers, damages = readable_headers(paths, watch)
     if damages and not request.skip_unusable:
         raise BadInputError(damage_sentence(list(damages.values())))
@@ -101,6 +105,7 @@ def usable_series(request: CreateRequest, watch: Watch) -> list[DicomSeries]:
         _without_damages(one.found_in(folders), damaged_uids, damaged_folders)
         for one in series_of(headers, request.time_point)
     ]
+    found_series.sort(key=lambda one: min(places.get(header.path, 0) for header in one.headers))
     chosen = chosen_series(found_series, request.series or tuple(filter(None, request.channels.values())))
     good = [one for one in chosen if one.geometry is not None]
     problems = [one for one in chosen if one.problem]

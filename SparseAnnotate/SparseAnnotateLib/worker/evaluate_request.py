@@ -24,17 +24,12 @@ from ..core import (
 from ..core.applied_segmentation import AppliedSegmentation
 from ..core.atomic_files import expanded, require_writable
 from ..core.drawn_on import changed_images_sentence
-from ..core.failed_cases import PartlyDoneError, report_failed
+from ..core.failed_cases import NOT_COMPARED, PartlyDoneError, report_failed
 from ..core.images import read_facts, read_labels, require_facts
 from ..core.messages import _, counted, joined, listed
 from ..core.origin import Origin, run_fingerprint, stale_sentence
 from ..interpolation import INTERPOLATORS
 from .figures_file import write_figures
-
-_NOT_COMPARED = (
-    _("{count} case was not compared (others compared: {done}):\n{problems}"),
-    _("{count} cases were not compared (others compared: {done}):\n{problems}"),
-)
 
 
 @dataclass(frozen=True)
@@ -45,7 +40,8 @@ class EvaluateRequest:
         applied: compare what was applied in Slicer, with what has been drawn since.
         batched_iou: also compute the IoU of each structure over all these cases together.
         tolerance: in mm; also compute the normalized surface Dice at it.
-        csv: write the figures to this file, a row for each case and structure; see `write_figures`.
+        csv: write the figures to this file, a row for each case and structure; see `write_figures`. It has no rows when
+            no result counts.
         include_stale: also compare results that are out of date, as they are.
     """
 
@@ -140,11 +136,12 @@ def evaluate(request: EvaluateRequest, watch: Watch) -> list[Evaluation]:
     compared = [result for result in results if not result.refused]
     if request.batched_iou:
         _add_batched_iou(compared)
-    if request.csv is not None and compared:
+    if request.csv is not None:
+        # Without any figures, too: those of an earlier comparison must not be taken for these.
         write_figures(expanded(request.csv), compared)
     if failed:
         failed |= {result.case: BadInputError(result.refused) for result in results if result.stale and result.refused}
-        report_failed(failed, len(compared), _NOT_COMPARED, results)
+        report_failed(failed, len(compared), NOT_COMPARED, results)
     if len(compared) < len(results):
         raise OutOfDateError(_stale_sentence(request, results), results)
     return results
@@ -268,7 +265,7 @@ def _cases(cohort: Cohort, request: EvaluateRequest) -> list[str]:
     no_reference = _("no reference labels")
     missing: dict[str, list[str]] = {no_result: [], no_reference: []}
     chosen = []
-    for case in cohort.select(request.cases):
+    for case in cohort.chosen(request.cases):
         if not _path_of(cohort, request, case.name).is_file():
             missing[no_result].append(case.name)
         elif not cohort.has_reference(case.name):
@@ -298,7 +295,6 @@ def _cases(cohort: Cohort, request: EvaluateRequest) -> list[str]:
         raise BadInputError(joined(" ", [*sentences, remedy]))
     for reason, cases in reasons.items():
         logging.getLogger(__name__).warning(f"Left out ({reason}): {cases}.")
-    cohort.select(chosen, with_references=True)
     return chosen
 
 

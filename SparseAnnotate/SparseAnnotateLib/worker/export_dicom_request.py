@@ -208,13 +208,14 @@ def _path_of(cohort: Cohort, request: ExportDicomRequest, name: str) -> Path:
 def _cases(cohort: Cohort, request: ExportDicomRequest) -> list[str]:
     """The cases to write. Raises BadInputError when a requested one, or every one, has no result."""
     if request.drawn:
-        has, missing = set(cohort.annotated_cases()), _("no drawn slice")
+        unreadable: dict[str, SparseAnnotateError] = {}  # writing the case tells
+        has, missing = {*cohort.annotated_cases(failed=unreadable), *unreadable}, _("no drawn slice")
     else:
         has = {case.name for case in cohort.cases if _path_of(cohort, request, case.name).is_file()}
         missing = _("no prediction of the run '{run}'").format(run=request.run) if request.run else _("no fill")
         if request.applied:
             missing = _("nothing applied")
-    chosen = [case.name for case in cohort.select(request.cases)]
+    chosen = [case.name for case in cohort.chosen(request.cases)]
     without = [name for name in chosen if name not in has]
     if without and (request.cases or len(without) == len(chosen)):
         raise BadInputError(

@@ -105,7 +105,7 @@ def import_drawn(request: ImportDrawnRequest, watch: Watch) -> list[TakenMask]:
         PartlyDoneError: when some masks were refused, after the others have been taken.
     """
     cohort = Cohort.open(request.cohort, request.state)
-    wanted = {normal_name(case.name) for case in cohort.select(request.cases)} if request.cases else None
+    wanted = {normal_name(case.name) for case in cohort.chosen(request.cases)} if request.cases else None
     looking, watch = (watch.stage(_SHARES, stage) for stage in range(2))
     require_writable_place(cohort.state_folder)
     reading = _Reading(cohort, request, looking)
@@ -124,7 +124,8 @@ def import_drawn(request: ImportDrawnRequest, watch: Watch) -> list[TakenMask]:
         name: problem for name, problem in problems.items() if wanted is None or name in wanted
     }
     for name in sorted((wanted or set()) - set(of_case) - set(failed)):
-        failed[name] = BadInputError(_("No mask has the name of the case '{case}'.").format(case=name))
+        text = _("No mask has the name of the case '{case}'. Name the file, or its folder, like its case.")
+        failed[name] = BadInputError(text.format(case=name))
     taken: list[TakenMask] = []
     for number, (name, path) in enumerate(of_case.items()):
         watch.step(number / len(of_case), _("reading the mask of '{case}'").format(case=name))

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..core import BadInputError, Cohort
-from ..core.case_names import collision_key, file_stem
+from ..core.case_names import collision_key, file_stem, usable_case_name
 from ..core.decathlon import case_name
 from ..core.messages import _, capitalized, listed
 from .dicom_masks import DicomMasks
@@ -75,8 +75,14 @@ def _key(path: str, found: MatchedMasks, dicom: DicomMasks | None) -> str:
     return path if short in found.problems else short
 
 
+def _key_like_a_case(text: str, by_key: Collection[str]) -> str:
+    """The key of a name, or of the case's name that is made from it where a case cannot have it as it is."""
+    key = collision_key(text)
+    return key if key in by_key else collision_key(usable_case_name(text))
+
+
 def _cases_of(path: str, alike: NamesAlike, by_key: dict[str, str]) -> list[str]:
-    own, folder = collision_key(case_name(path)), collision_key(Path(path).absolute().parent.name)
+    own, folder = (_key_like_a_case(name, by_key) for name in (case_name(path), Path(path).absolute().parent.name))
     beginnings = alike.beginnings(own)
     keys = [own] if own in by_key else beginnings[-1:] or alike.continuations(own)
     if folder in by_key:

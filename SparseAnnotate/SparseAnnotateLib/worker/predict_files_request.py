@@ -180,10 +180,16 @@ class _Labeler:
         except (CancelledError, FileWriteError, ConnectionLostError, HostTroubleError):
             raise
         except SparseAnnotateError as error:
-            return ScanResult(name, str(path), "", "failed", problem=error.message)
+            return self._failed(name, path, error.message)
         except MemoryError:
-            return ScanResult(name, str(path), "", "failed", problem=NO_MEMORY)
+            return self._failed(name, path, NO_MEMORY)
         return ScanResult(name, str(path), str(written), "labeled", round(time.monotonic() - start, 3), notes)
+
+    def _failed(self, name: str, path: Path, problem: str) -> ScanResult:
+        earlier = self._folder.labels_path(name)
+        if earlier.is_file():
+            problem = joined(" ", [problem, _("'{path}' is an earlier result.").format(path=earlier)])
+        return ScanResult(name, str(path), "", "failed", problem=problem)
 
     def _label(self, name: str, path: Path, watch: Watch) -> tuple[Path, tuple[str, ...]]:
         watch.step(0.0, _("reading"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 
@@ -13,6 +14,7 @@ from ..runs.learned_images import GridFacts, ImageFacts, difference_sentence
 
 _LOG = logging.getLogger(__name__)
 _NAMED = 3
+_MOST_SECONDS = 30.0  # before the first image is labeled
 
 
 def warn_of_flips(card: RunCard, run: str, flips: bool) -> None:
@@ -40,19 +42,33 @@ class DifferenceWarnings:
     def announce(self, names: Sequence[str], geometry_of: Callable[[int], VolumeGeometry], watch: Watch) -> None:
         """Warn of the grids of several images before the first of them is labeled.
 
+        Of thousands of images, some that are spread over all of them are looked at: those that can be within half a
+        minute. `of` warns of the others when their turn comes.
+
         Args:
             names: of the images. geometry_of: the geometry of the image at a place, as its header says; an image for
                 which it raises SparseAnnotateError is left out, because it is reported when its turn comes.
         """
-        found: dict[str, list[str]] = {}
-        for place, name in enumerate(names if self._card.images is not None else ()):
-            watch.step(0.0, _("checking headers, {number} of {count}").format(number=place + 1, count=len(names)))
+        places: dict[str, list[int]] = {}
+        began = time.monotonic()
+        for number, place in enumerate(_spread(len(names)) if self._card.images is not None else ()):
+            if time.monotonic() - began > _MOST_SECONDS:
+                _LOG.warning(
+                    _(
+                        "The headers of {number} of the {count} images were checked before the first one is labeled. "
+                        "The others are checked when their turn comes."
+                    ).format(number=number, count=len(names))
+                )
+                break
+            watch.step(0.0, _("checking headers, {number} of {count}").format(number=number + 1, count=len(names)))
             with suppress(SparseAnnotateError):
                 grid = GridFacts.of_grid(geometry_of(place))
                 sentence = difference_sentence(self._card.images, grid)
                 if sentence:
-                    self._announced[name] = grid
-                    found.setdefault(sentence, []).append(name)
+                    self._announced[names[place]] = grid
+                    places.setdefault(sentence, []).append(place)
+        in_order = sorted(places.items(), key=lambda item: min(item[1]))
+        found = {sentence: [names[place] for place in sorted(of_it)] for sentence, of_it in in_order}
         most = sorted(found.items(), key=lambda item: -len(item[1]))
         for sentence, differing in most[:_NAMED]:
             _LOG.warning(
@@ -84,3 +100,9 @@ class DifferenceWarnings:
             self._logged.add(news)
             _LOG.warning(_("'{name}': {problem}").format(name=name, problem=news))
         return (sentence,) if sentence else ()
+
+
+def _spread(count: int) -> list[int]:
+    """The numbers below a count, in an order of which each beginning is spread over all of them."""
+    bits = max(1, (count - 1).bit_length())
+    return sorted(range(count), key=lambda number: int(f"{number:0{bits}b}"[::-1], 2))

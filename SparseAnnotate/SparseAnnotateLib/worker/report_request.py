@@ -13,7 +13,7 @@ from ..core.atomic_files import expanded, require_writable, written_atomically
 from ..core.drawn_on import ImageChange, changed_images_sentence
 from ..core.failed_cases import report_failed
 from ..core.images import read_facts, read_labels, require_facts
-from ..core.messages import _
+from ..core.messages import _, joined
 from ..core.origin import Origin
 from ..core.provenance import NOT_LABELED, filled_by, predicted_by
 from ..core.structure_values import masks_by_value, names_from_facts
@@ -27,6 +27,10 @@ APPLIED = "applied in Slicer"
 _UNREADABLE = (
     _("{count} case cannot be read (others in the report: {done}):\n{problems}"),
     _("{count} cases cannot be read (others in the report: {done}):\n{problems}"),
+)
+_RESULTS_UNREADABLE = (
+    _("{count} case, or a result of it, cannot be read (others in the report: {done}):\n{problems}"),
+    _("{count} cases, or results of them, cannot be read (others in the report: {done}):\n{problems}"),
 )
 
 
@@ -123,7 +127,7 @@ def report(request: ReportRequest, watch: Watch) -> Reported:
     """Write the report. A case that cannot be read is named in it, and does not stop the others.
 
     Raises BadInputError when the file does not end with .html, FileWriteError when it cannot be written,
-    PartlyDoneError after it was written, when some cases cannot be read.
+    PartlyDoneError after it was written, when some cases, or results or references of them, cannot be read.
     """
     from .report_page import page
     from .report_pictures import case_picture
@@ -154,10 +158,18 @@ def report(request: ReportRequest, watch: Watch) -> Reported:
     changes = {case.name: case.image_change for case in found.cases if case.image_change is not None}
     warnings = [changed_images_sentence(changes)] if changes else []
     reported = Reported(str(path), len(found.cases), drawn, to_do, round(minutes, 1), unreadable, warnings)
-    if unreadable:
-        problems = {case.name: BadInputError(case.problem) for case in found.cases if case.problem}
-        report_failed(problems, len(found.cases) - len(unreadable), _UNREADABLE, reported, is_always_partly=True)
+    problems = {case.name: BadInputError(case.problem) for case in found.cases if case.problem}
+    of_results = {case.name: BadInputError(text) for case in found.cases if (text := _problem_of_results(case))}
+    if problems or of_results:
+        sentences = _RESULTS_UNREADABLE if of_results else _UNREADABLE
+        failed = {**problems, **of_results}
+        report_failed(failed, len(found.cases) - len(failed), sentences, reported, is_always_partly=True)
     return reported
+
+
+def _problem_of_results(case: CaseReport) -> str:
+    """Why some results of a case are not in the report; '' when all are."""
+    return joined(" ", list(dict.fromkeys(result.problem for result in case.results if result.problem)))
 
 
 def cohort_report(cohort: Cohort, cases: list[Case], watch: Watch) -> CohortReport:

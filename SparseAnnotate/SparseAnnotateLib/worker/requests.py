@@ -18,13 +18,14 @@ from ..core import (
     BadInputError,
     CancelledError,
     Cohort,
+    FileWriteError,
     SparseAnnotateError,
     SparseAnnotation,
     Watch,
 )
 from ..core.atomic_files import require_writable_folders_of
 from ..core.drawn_on import ImageChange, changed_images_sentence
-from ..core.failed_cases import NOT_LABELED, report_failed
+from ..core.failed_cases import NOT_DRAWN, NOT_LABELED, report_failed
 from ..core.messages import _, joined
 from ..core.oracle import drawn_from_reference
 from ..core.voxel_values import unnamed_labels_sentence
@@ -155,27 +156,46 @@ def environment(request: EnvironmentRequest, watch: Watch) -> dict[str, Any]:
 
 
 def draw(request: DrawRequest, watch: Watch) -> list[CaseResult]:
-    """Copy the reference to the recommended slices of every case that has both."""
+    """Copy the reference to the recommended slices of every case that has both.
+
+    Raises BadInputError before any is drawn when images are not those that were drawn on; PartlyDoneError when some
+    cases could not be drawn, after the others have been.
+    """
     cohort = _open(request)
-    results = []
-    chosen = [c.name for c in cohort.select(request.cases) if cohort.has_reference(c.name)]
-    todo = [name for name in chosen if cohort.ledger(name).todo]
-    cohort.select(todo, with_references=True)
-    if not todo:
+    results, todo, failed = list[CaseResult](), list[str](), dict[str, SparseAnnotateError]()
+    for name in (case.name for case in cohort.chosen(request.cases) if cohort.has_reference(case.name)):
+        try:
+            todo += [name] if cohort.ledger(name).todo else []
+        except SparseAnnotateError as error:
+            failed[name] = error
+    if not todo and not failed:
         raise BadInputError(_("No case with a reference has recommended slices left to draw. Recommend some first."))
-    cohort.require_images_drawn_on(todo, watch)
+    changed = cohort.image_changes(todo, watch)
+    if changed:
+        raise BadInputError(changed_images_sentence(changed))
     for number, name in enumerate(todo):
         watch.step(number / len(todo), _("drawing '{case}'").format(case=name))
-        start = time.monotonic()
-        image, reference = cohort.image_fingerprint(name, ()), cohort.reference(name)
-        unnamed = unnamed_labels_sentence(
-            reference, cohort.labels, _("The reference of case '{case}'").format(case=name)
-        )
-        if unnamed:
-            logging.getLogger(__name__).warning(unnamed)
-        annotation = cohort.change_annotation(name, image, partial(drawn_from_reference, reference=reference))
-        results.append(_case_result(name, "", start, annotation))
+        try:
+            results.append(_drawn(cohort, name))
+        except (CancelledError, FileWriteError):
+            raise  # a folder that cannot be written is no fault of the case
+        except SparseAnnotateError as error:
+            # One case that cannot be drawn must not stop the others.
+            failed[name] = error
+    if failed:
+        report_failed(failed, len(results), NOT_DRAWN, results)
     return results
+
+
+def _drawn(cohort: Cohort, name: str) -> CaseResult:
+    """Copy the reference of a case to its recommended slices."""
+    start = time.monotonic()
+    image, reference = cohort.image_fingerprint(name, ()), cohort.reference(name)
+    unnamed = unnamed_labels_sentence(reference, cohort.labels, _("The reference of case '{case}'").format(case=name))
+    if unnamed:
+        logging.getLogger(__name__).warning(unnamed)
+    annotation = cohort.change_annotation(name, image, partial(drawn_from_reference, reference=reference))
+    return _case_result(name, "", start, annotation)
 
 
 def predict(request: PredictRequest, watch: Watch) -> list[CaseResult]:
@@ -203,7 +223,7 @@ def predict_each(
     from ..learning.prediction.predictor import Predictor
 
     cohort = _open(request)
-    cases = [case.name for case in cohort.select(request.cases)]
+    cases = [case.name for case in cohort.chosen(request.cases)]
     clean_up = clean_up_of(request)
     predictor = Predictor(cohort, request.run, request.device, request.flips, request.models)
     warn_of_flips(predictor.card, request.run, request.flips)

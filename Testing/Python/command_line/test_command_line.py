@@ -242,7 +242,7 @@ def test_an_error_is_a_sentence_and_exit_code_1(tmp_path, capsys):
         (["draw", "COHORT"], "No case with a reference has recommended slices left to draw"),
         (["predict", "COHORT", "--run", "livers/runs/first"], "is the path of a run. Give only its name: 'first'."),
         (["create", "COHORT", "OTHER"], "already has a case 'ball_0' with another image"),
-        (["create", "NEW", "IMAGE", "IMAGE"], "Several images are named 'ball_0'"),
+        (["create", "NEW", "IMAGE", "IMAGE"], "was given 2 times. Name it once."),
         (["create", "NEW", "x.nrrd"], "does not exist"),
         (["create", "NEW", "x.nrrd", "--labels", "liver"], "VALUE=NAME"),
         (["create", "NEW", "x.nrrd", "--references", "a", "b"], "Number of images: 1, number of references: 2"),

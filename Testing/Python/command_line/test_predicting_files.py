@@ -264,6 +264,15 @@ def test_damaged_scans_do_not_stop_the_others_and_are_named(run, scans, tmp_path
     assert all(bool(scan["problem"]) == (scan["outcome"] == "failed") for scan in shown)
 
 
+def test_an_earlier_result_of_a_scan_that_cannot_be_labeled_is_named_as_such(run, scans, tmp_path):
+    out, scan = tmp_path / "out", scans / "scan_0.nrrd"
+    (path,) = (one.path for one in labeled(run, [scan], out).scans)
+    scan.write_bytes(scan.read_bytes()[:200])
+    assert f"'{path}' is an earlier result." in problem(run, [scan], out, overwrite=True)
+    Path(path).unlink()
+    assert "earlier result" not in problem(run, [scan], out, overwrite=True)
+
+
 def test_a_4d_image_is_a_damaged_scan_with_a_sentence(run, scans, tmp_path):
     import SimpleITK as sitk
 

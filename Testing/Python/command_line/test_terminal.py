@@ -394,7 +394,7 @@ def test_a_damaged_case_that_was_not_asked_for_stops_nothing(ball_cohort, capsys
     assert "The drawing times of case 'ball_1' are left out." in caplog.text
     capsys.readouterr()
     assert main(["recommend", str(ball_cohort.folder), "--density", "0.5"]) == 1
-    assert "(case 'ball_1')" in capsys.readouterr().err
+    assert "'ball_1': The image of case 'ball_1' cannot be used." in capsys.readouterr().err
 
 
 def test_a_drawn_slice_may_be_of_any_name(far_names, capsys):

@@ -138,10 +138,15 @@ def test_cases_can_be_named_by_their_folders():
     assert names_of_files(["s1/a.nii", "s2/b.nii"], ["a", "b"], from_folder=True) == ["s1", "s2"]
 
 
+def test_an_image_that_was_given_twice_is_named():
+    with pytest.raises(BadInputError, match=r"The image '.*a\.nii' was given 2 times\. Name it once\."):
+        names_of_files(["x/a.nii", "x/a.nii"], ["a", "a"])
+
+
 @pytest.mark.parametrize(
     ("paths", "words"),
     [
-        (["x/a.nii", "x/a.nii.gz"], "Several images are named 'a'"),
+        (["x/a.nii", "x/a.nii.gz"], "Several images are named 'a': 'x/a.nii', 'x/a.nii.gz'"),
         (["x/Scan.nii", "x/scan.nii"], "'Scan' and 'scan' differ in upper and lower case"),
         (["x/con.nii"], "'con': Windows reserves this name"),
     ],

@@ -24,6 +24,7 @@ from SparseAnnotateLib.core import (
 from SparseAnnotateLib.core.case_state import CaseState
 from SparseAnnotateLib.core.corrections import Stroke
 from SparseAnnotateLib.core.images import read_image, write_image
+from SparseAnnotateLib.core.layer_reading import LayeredFile
 from SparseAnnotateLib.core.ledger import Ledger
 from SparseAnnotateLib.core.pieces import result_of
 from SparseAnnotateLib.core.voxel_fingerprint import finding_voxel_fingerprint
@@ -100,6 +101,7 @@ def test_a_file_that_was_saved_again_with_the_same_voxels_is_the_same_image(ball
     # Then it is known by its file, and not read again.
     shutil.rmtree(cohort.cache_folder)
     monkeypatch.setattr(Cohort, "image", None)
+    monkeypatch.setattr(LayeredFile, "layers", None)
     assert Cohort.open(ball_cohort.folder).image_change("ball_0") is None
 
 
@@ -328,15 +330,15 @@ def test_the_image_is_read_before_others_are_kept_out_and_its_file_only_once(bal
     ball_cohort.forget_image("ball_0")
     shutil.rmtree(ball_cohort.cache_folder)
     os.utime(ball_cohort.image_path("ball_0"), (1e9, 1e9))
-    annotation, read, hashed = ball_cohort.annotation("ball_0"), Cohort.image, hashlib.sha256
+    annotation, read, hashed = ball_cohort.annotation("ball_0"), LayeredFile.layers, hashlib.sha256
     opened = []
 
-    def reading(cohort, name):
-        with cohort.locked("nothing else"):  # waits in vain while the annotation is being saved
-            opened.append(name)
-        return read(cohort, name)
+    def reading(file):
+        with ball_cohort.locked("nothing else"):  # waits in vain while the annotation is being saved
+            opened.append("ball_0")
+        return read(file)
 
-    monkeypatch.setattr(Cohort, "image", reading)
+    monkeypatch.setattr(LayeredFile, "layers", reading)
     monkeypatch.setattr(image_fingerprint.hashlib, "sha256", lambda *given: opened.append("hash") or hashed(*given))
     ball_cohort.save_annotation("ball_0", annotation)
     assert opened.count("ball_0") == 1

@@ -113,6 +113,56 @@ def test_a_case_that_is_opened_again_is_as_it_was(mrml, logic, cohort, applied):
         np.testing.assert_array_equal(now.sources == value, sources.sources == other)
 
 
+def source_names(logic, volume) -> np.ndarray:
+    """The name of the source of each voxel; '' for what is not labeled."""
+    found = logic.provenance(volume)
+    return np.array([found.names.get(value, "") for value in range(256)], dtype=object)[found.sources]
+
+
+def test_voxels_of_a_partial_apply_keep_their_own_source_in_the_folder(mrml, logic, cohort, applied):
+    axis = Plane.AXIAL.array_axis(GEOMETRY)
+    other = (axis + 1) % 3
+    paint(mrml, logic, applied, tuple(slice(12, 13) if a == axis else slice(0, 3) for a in range(3)))
+    logic.applyFill(applied, logic.fillBetweenSlices(applied, "morphological"))
+    names, labels = source_names(logic, applied), shown(logic, applied)
+    ball_there = np.isin(labels, (1, 3))[here(12)]
+    assert set(names[here(12)][ball_there]) == {"filled (shape)"}
+    assert set(names[here(11)].ravel()) == {"", "filled (morphological)"}
+    volume = opened_again(mrml, logic, cohort)
+    np.testing.assert_array_equal(shown(logic, volume), labels)
+    np.testing.assert_array_equal(source_names(logic, volume), names)
+    # Now a slice is left out on which the voxels of a structure come from several results.
+    middle = labels.shape[other] // 2
+    paint(mrml, logic, volume, tuple(slice(middle, middle + 1) if a == other else slice(0, 3) for a in range(3)))
+    logic.applyFill(volume, logic.fillBetweenSlices(volume, "random_walk"))
+    last, place = source_names(logic, volume), tuple(middle if a == other else slice(None) for a in range(3))
+    assert "filled (random_walk)" in set(last.ravel()) - set(last[place].ravel())
+    is_ball = np.isin(labels[place], (1, 3))
+    np.testing.assert_array_equal(last[place][is_ball], names[place][is_ball])
+    assert {"filled (shape)", "filled (morphological)"} <= set(last[place][is_ball])
+    volume = opened_again(mrml, logic, cohort)
+    np.testing.assert_array_equal(source_names(logic, volume), last)
+
+
+def test_a_result_that_changes_one_structure_leaves_the_sources_of_the_others(mrml, logic, cohort, applied):
+    axis = Plane.AXIAL.array_axis(GEOMETRY)
+    paint(mrml, logic, applied, tuple(slice(12, 13) if a == axis else slice(0, 3) for a in range(3)))
+    logic.applyFill(applied, logic.fillBetweenSlices(applied, "morphological"))
+    names, labels = source_names(logic, applied), shown(logic, applied)
+    result = logic.fillBetweenSlices(applied, "morphological")
+    identifier = result.GetSegmentation().GetSegmentIdBySegmentName("kernel")
+    added = mrml.util.arrayFromSegmentBinaryLabelmap(result, identifier, applied).copy()
+    added[20:, 20:, 28:] = 1
+    mrml.util.updateSegmentBinaryLabelmapFromArray(added, result, identifier, applied)
+    logic.applyFill(applied, result)
+    assert (shown(logic, applied) != labels).any()
+    volume = opened_again(mrml, logic, cohort)
+    is_shell = labels == 1
+    np.testing.assert_array_equal(source_names(logic, volume)[is_shell], names[is_shell])
+    assert set(names[is_shell]) == {"drawn", "filled (shape)", "filled (morphological)"}
+    assert set(source_names(logic, volume)[21, 20:22, 29]) == {"filled (morphological)"}
+
+
 def test_applying_again_replaces_only_what_was_applied(mrml, logic, cohort, applied):
     paint(mrml, logic, applied, np.s_[2:5, 1:4, 1:4])
     logic.markEmpty(applied, "axial", 22)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 
@@ -156,6 +158,19 @@ def test_voxels_on_a_slice_that_was_left_out_keep_their_source(mrml, logic, appl
     embedded.load_scene(tmp_path / "scene.mrb")
     logic.forgetScene()
     assert on_the_slice(mrml.util.getNode("CT")) == {"filled (shape)"}
+
+
+def test_sources_of_left_out_slices_are_read_from_scenes_of_earlier_versions(mrml, logic, applied):
+    volume, segmentation, _organ, _tumour = applied
+    organ = array_of(mrml, segmentation, volume, "organ")
+    identifier = segmentation.GetSegmentation().GetSegmentIdBySegmentName("organ")
+    stored = json.loads(segmentation.GetAttribute("SparseAnnotate.Applied"))
+    del stored["label_sources"]
+    stored["earlier"] = {"0 11": {identifier: "filled (before)"}, "2 0": {identifier: "filled (nowhere)"}}
+    segmentation.SetAttribute("SparseAnnotate.Applied", json.dumps(stored))
+    found = logic.provenance(volume)
+    names = {index: {found.names[v] for v in np.unique(found.sources[index][organ[index]])} for index in (10, 11)}
+    assert names == {10: {"filled (shape)"}, 11: {"filled (before)"}}
 
 
 def test_what_was_painted_is_not_overlapped_by_its_neighbor(mrml, logic, applied):

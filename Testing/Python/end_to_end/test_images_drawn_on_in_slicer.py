@@ -19,6 +19,8 @@ from SparseAnnotateLib.core import (
     VolumeGeometry,
 )
 from SparseAnnotateLib.core.images import write_image
+from SparseAnnotateLib.core.layer_reading import LayeredFile
+from SparseAnnotateLib.scene import annotations
 
 GEOMETRY = VolumeGeometry.from_spacing((24, 28, 32), (2.0, 1.0, 1.0))
 LEFT_HANDED = VolumeGeometry.from_matrix(GEOMETRY.shape, np.diag([-1.0, 1.0, 2.0, 1.0]))
@@ -57,6 +59,7 @@ def test_a_case_on_the_same_image_opens_without_a_word_and_saving_does_not_read_
     assert logic.openingNotes() == ()
     cohort.forget_image("a")
     monkeypatch.setattr(Cohort, "image", None)
+    monkeypatch.setattr(LayeredFile, "layers", None)
     logic.markEmpty(volume, "axial", 1)
     monkeypatch.undo()
     assert cohort.drawn_on_path("a").is_file()
@@ -68,6 +71,7 @@ def test_what_is_drawn_in_a_scene_belongs_to_the_image_in_the_scene(mrml, logic,
     volume, cohort, values = drawn[0], Cohort.create(tmp_path / "exported", "exported"), {"ball": 1, "box": 2}
     # The voxels are at hand: neither writing reads them from the file.
     monkeypatch.setattr(Cohort, "image", None)
+    monkeypatch.setattr(LayeredFile, "layers", None)
     list(scene.exporting_case(cohort, volume, logic.drawnIn(volume), values))
     (case,) = cohort.annotated_cases()
     before = cohort.drawn_on_path(case).read_bytes()
@@ -233,6 +237,23 @@ def test_an_image_that_is_saved_again_with_the_same_voxels_is_still_that_of_an_o
     with pytest.raises(BadInputError, match="was replaced since it was opened here"):
         logic.markEmpty(volume, "axial", 22)
     assert not cohort.ledger("a").is_decided(Plane.AXIAL, 22)
+
+
+def test_an_image_that_is_saved_again_is_not_read_in_one_piece(logic, opened, monkeypatch):
+    cohort, volume = opened
+    for path in cohort.channel_paths("a").values():
+        SimpleITK.WriteImage(SimpleITK.ReadImage(str(path)), str(path), useCompression=False)
+    in_one_piece = annotations.require_same_image
+
+    def without_reading(*given):
+        with monkeypatch.context() as patch:
+            patch.setattr(Cohort, "image", lambda *_: pytest.fail("read"))
+            patch.setattr(LayeredFile, "layers", lambda *_: pytest.fail("read"))
+            in_one_piece(*given)
+
+    monkeypatch.setattr(annotations, "require_same_image", without_reading)
+    logic.markEmpty(volume, "axial", 20)
+    assert cohort.ledger("a").is_decided(Plane.AXIAL, 20)
 
 
 def test_an_image_that_is_saved_again_on_another_grid_is_another_one(logic, opened):

@@ -196,6 +196,40 @@ def test_a_case_that_cannot_be_filled_there_is_named_and_the_others_are_filled(r
     assert not cohort.fill_path("a").is_file()
 
 
+def damage_ledger(cohort: Cohort) -> None:
+    path = cohort.annotation_files("a")[0]
+    path.write_text(path.read_text()[:40])
+
+
+def damage_header(cohort: Cohort) -> None:
+    path = cohort.image_path("b")
+    path.write_bytes(b"no header" + path.read_bytes()[9:])
+
+
+def remove_image(cohort: Cohort) -> None:
+    cohort.image_path("a").unlink()
+
+
+@needs_ssh_server
+@pytest.mark.parametrize(
+    ("damage", "case", "words"),
+    [
+        (damage_ledger, "a", "not valid JSON"),
+        (damage_header, "b", "cannot be read as an image"),
+        (remove_image, "a", "does not exist"),
+    ],
+)
+@pytest.mark.parametrize("method", ["fill", "recommend"])
+def test_a_damaged_case_is_named_and_the_others_are_done_there(relay, cohort, method, damage, case, words):
+    damage(cohort)
+    request = {"cohort": str(cohort.folder), "method": "shape"} if method == "fill" else recommending(cohort)
+    with pytest.raises(PartlyDoneError) as error:
+        relay.answer(method, request, Watch(), always_there=True)
+    assert f"'{case}': " in error.value.message
+    assert words in error.value.message
+    assert {row["case"] for row in error.value.shown} == {"a", "b"} - {case}
+
+
 def drawn_more(cohort: Cohort) -> None:
     """Draw another slice of the case 'a'."""
     cohort.save_annotation("a", SparseAnnotation.from_slices(LABELS, GEOMETRY, Plane.AXIAL, [2, 3, 5, 8, 11, 14]))

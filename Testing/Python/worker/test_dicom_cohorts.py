@@ -162,6 +162,14 @@ def test_cases_are_named_as_asked(hospital, tmp_path, options, names):
     assert [case.name for case in Cohort.open(tmp_path / "co").cases] == names
 
 
+@pytest.mark.parametrize("folders", [("p2", "p1"), ("p1", "p2")])
+def test_names_belong_to_the_folders_in_the_order_in_which_both_are_given(hospital, tmp_path, folders):
+    assert run("create", tmp_path / "co", *(hospital / name for name in folders), "--names", *folders) == 0
+    cohort = Cohort.open(tmp_path / "co")
+    assert [case.name for case in cohort.cases] == list(folders)
+    assert cohort.image("p2")[0].mean() > cohort.image("p1")[0].mean() + 500  # not the series of the other patient
+
+
 def test_a_localizer_that_is_chosen_by_its_description_is_refused(hospital, tmp_path, capsys):
     assert run("create", tmp_path / "co", hospital, "--series", "abdomen VENOUS") == 1
     assert "it is a localizer (scout), not a volume." in capsys.readouterr().err

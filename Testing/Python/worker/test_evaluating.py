@@ -255,16 +255,41 @@ def test_results_out_of_date_are_in_no_table_mean_or_file_and_are_named_with_wha
     assert {row["case"] for row in rows_of(path)} == {"ball_0", "ball_1"}
 
 
-def test_where_all_results_are_out_of_date_no_table_is_shown_and_no_file_written(ball_cohort, capsys):
+def test_where_all_results_are_out_of_date_no_table_is_shown_and_earlier_figures_do_not_stay(ball_cohort, capsys):
     filled(ball_cohort)
+    path = ball_cohort.folder.parent / "figures.csv"
+    command = ["evaluate", str(ball_cohort.folder), "--csv", str(path)]
+    assert main(command) == 0
+    assert rows_of(path)
     for name in ("ball_0", "ball_1"):
         draw_more(ball_cohort, name, 13)
-    path = ball_cohort.folder.parent / "figures.csv"
-    assert main(["evaluate", str(ball_cohort.folder), "--csv", str(path)]) == 1
+    capsys.readouterr()
+    assert main(command) == 1
     captured = capsys.readouterr()
     assert captured.out == ""
     assert "out of date for 2 cases" in captured.err
-    assert not path.exists()
+    assert "earlier command" not in captured.err
+    assert path.read_text().startswith("case,structure,label,dice")
+    assert rows_of(path) == []
+
+
+@pytest.mark.parametrize(
+    ("words", "option", "name"),
+    [
+        (["evaluate", "--run", "typo"], "--csv", "figures.csv"),
+        (["picture", "--cases", "typo"], "--path", "slices.png"),
+        (["report", "--cases", "typo"], "--out", "report.html"),
+        (["recommend", "--slices", "9", "--cases", "typo"], "--picture", "slices.png"),
+    ],
+)
+def test_a_file_of_an_earlier_command_is_named_after_an_error(ball_cohort, capsys, words, option, name):
+    path = ball_cohort.folder.parent / name
+    command = [words[0], str(ball_cohort.folder), *words[1:], option, str(path)]
+    assert main(command) == 1
+    assert "earlier command" not in capsys.readouterr().err
+    path.write_text("earlier")
+    assert main(command) == 1
+    assert f"The file '{path}' was not changed: it is from an earlier command." in capsys.readouterr().err
 
 
 def test_a_damaged_result_does_not_keep_the_others_from_being_compared(ball_cohort, capsys):

@@ -14,6 +14,7 @@ from small_volumes import QUICK_TRAINING, ball, noisy_image
 from SparseAnnotateLib.command_line.main import main
 from SparseAnnotateLib.core import Case, Cohort, Plane, SparseAnnotation, VolumeGeometry, Watch
 from SparseAnnotateLib.core.images import read_facts, read_image, read_labels, write_image
+from SparseAnnotateLib.core.layer_reading import LayeredFile
 from SparseAnnotateLib.core.origin import Origin
 from SparseAnnotateLib.learning.training.training_run import train
 from SparseAnnotateLib.runs import TrainingSettings
@@ -89,11 +90,13 @@ def test_an_image_that_was_not_saved_again_is_not_read(ball_cohort, monkeypatch)
     path = filled(ball_cohort).fill_path("ball_0")
     with monkeypatch.context() as patch:
         patch.setattr(Cohort, "image", lambda *_: pytest.fail("read"))
+        patch.setattr(LayeredFile, "layers", lambda *_: pytest.fail("read"))
         assert stale(ball_cohort, "ball_0", path) == ""
     save_again(ball_cohort.image_path("ball_0"))
     read = []
-    image = Cohort.image
-    monkeypatch.setattr(Cohort, "image", lambda *given: read.append(given) or image(*given))
+    layers = LayeredFile.layers
+    monkeypatch.setattr(LayeredFile, "layers", lambda *given: read.append(given) or layers(*given))
+    monkeypatch.setattr(Cohort, "image", lambda *_: pytest.fail("read as a whole"))
     for _attempt in range(3):
         assert stale(ball_cohort, "ball_0", path) == ""
     assert len(read) == 1
@@ -117,6 +120,7 @@ def test_the_image_of_a_case_without_drawn_slices_is_read_once_for_its_predictio
     ball_cohort.add_case("undrawn", noisy_image(ball(), 9), ball_cohort.geometry("ball_0"))
     read, image = [], Cohort.image
     monkeypatch.setattr(Cohort, "image", lambda *given: read.append(given) or image(*given))
+    monkeypatch.setattr(LayeredFile, "layers", lambda *_: pytest.fail("read again"))
     requests.predict(requests.PredictRequest(str(ball_cohort.folder), "r", cases=("undrawn",), device="cpu"), Watch())
     assert len(read) == 1
     assert Origin.from_facts(read_facts(ball_cohort.prediction_path("r", "undrawn"))).voxels

@@ -167,6 +167,10 @@ def test_a_mask_stored_with_other_axes_is_turned_and_not_resampled(cohort):
         (("s1_0000", "s2_0000"), "s1.nrrd", "s1_0000"),
         (("s1", "s2"), "s1.seg.nrrd", "s1"),
         (("anna", "ben"), "anna/seg.nrrd", "anna"),
+        # A case is called like its scan, apart from what not every system allows in names.
+        (("O'Neil _2_", "O'Neil _3_"), "O'Neil <2>.nrrd", "O'Neil _2_"),
+        (("O'Neil _2_", "O'Neil _3_"), "O'Neil <3>_seg.nrrd", "O'Neil _3_"),
+        (("a_b", "s2"), "a?b/seg.nrrd", "a_b"),
         (("s1", "s2"), "s11.nrrd", None),
         (("s1_pre", "s1_post"), "s1.nrrd", "several"),
         (("s1", "s2"), "s1/s2.nrrd", "several"),

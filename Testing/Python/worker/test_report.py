@@ -16,6 +16,7 @@ import pytest
 from small_volumes import QUICK_TRAINING, ball, noisy_image
 from SparseAnnotateLib.command_line.main import main
 from SparseAnnotateLib.core import BadInputError, Cohort, Plane, SliceState, SparseAnnotation, VolumeGeometry, Watch
+from SparseAnnotateLib.core.failed_cases import PartlyDoneError
 from SparseAnnotateLib.learning.training.training_run import train
 from SparseAnnotateLib.runs import TrainingSettings
 from SparseAnnotateLib.runs.run_folder import RunFolder
@@ -106,12 +107,31 @@ def test_a_case_that_cannot_be_read_is_named_and_the_others_are_reported(ball_co
 def test_a_damaged_reference_does_not_hide_the_slices(ball_cohort, tmp_path):
     assert main(["fill", str(ball_cohort.folder), "--method", "shape", "--quiet"]) == 0
     ball_cohort.reference_path("ball_0").write_bytes(b"nothing")
-    found = report(ReportRequest(str(ball_cohort.folder), str(tmp_path / "page.html")), Watch())
+    with pytest.raises(
+        PartlyDoneError, match=r"1 case, or a result of it, cannot be read \(others .*: 1\):\n'ball_0': The reference"
+    ) as error:
+        report(ReportRequest(str(ball_cohort.folder), str(tmp_path / "page.html")), Watch())
+    found = error.value.shown
     drawn = sum(len(ball_cohort.ledger(name).decided) for name in ("ball_0", "ball_1"))
     assert (found.drawn, found.unreadable) == (drawn, [])
     text = (tmp_path / "page.html").read_text(encoding="utf-8")
     assert f"Drawn: {drawn} slices of 2 cases" in text
     assert "class='problem'" in text
+
+
+def test_damaged_results_are_named_after_the_report_was_written(ball_cohort, tmp_path, capsys):
+    assert main(["fill", str(ball_cohort.folder), "--method", "shape", "--quiet"]) == 0
+    path = ball_cohort.fill_path("ball_1")
+    path.write_bytes(path.read_bytes()[:300])
+    ball_cohort.reference_path("ball_0").unlink()
+    capsys.readouterr()
+    page = tmp_path / "page.html"
+    assert main(["report", str(ball_cohort.folder), "--out", str(page), "--quiet"]) == 1
+    said = capsys.readouterr().err
+    assert "2 cases, or results of them, cannot be read (others in the report: 0):" in said
+    assert f"'ball_1': The file '{path}' cannot be read" in said
+    assert "'ball_0': The reference of case 'ball_0' cannot be used." in said
+    assert page.is_file()
 
 
 def test_an_empty_cohort_and_a_wrong_path(tmp_path):

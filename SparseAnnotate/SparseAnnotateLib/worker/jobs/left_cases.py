@@ -43,7 +43,7 @@ def left_cases(cohort: Cohort, work: PredictRequest, run_content: str) -> LeftCa
 
     Raises BusyError when Slurm does not answer, CohortError.
     """
-    names = [case.name for case in cohort.select(work.cases)]
+    names = [case.name for case in cohort.chosen(work.cases)]
     alike = [(job, record) for job, record in _readable(job_folders(cohort)) if _is_alike(record, work, run_content)]
     being_done = _being_done(alike)
     results = _results(alike)

@@ -222,7 +222,10 @@ def _work_of(request: SubmitRequest, cohort: Cohort) -> TrainRequest | PredictRe
         chosen_settings(work, device="cpu")
     else:
         work = from_plain(plain, requests.PredictRequest, source)
-    cohort.select(work.cases)
+    if request.what == "train":
+        cohort.select(work.cases)
+    else:
+        cohort.chosen(work.cases)  # of each that cannot be labeled, its job tells
     return work
 
 

@@ -1,0 +1,108 @@
+"""Voxels read layer by layer are those that ITK reads, and everything unusual is left to it."""
+
+from __future__ import annotations
+
+import gzip
+import tracemalloc
+from pathlib import Path
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+
+from SparseAnnotateLib.core import Cohort, VolumeGeometry, pieces
+from SparseAnnotateLib.core.cohort_voxels import CohortVoxels
+from SparseAnnotateLib.core.images import read_image, write_image
+from SparseAnnotateLib.core.layer_reading import LayeredFile, NotLayeredError
+from SparseAnnotateLib.core.pieces import result_of
+from SparseAnnotateLib.core.voxel_fingerprint import finding_voxel_fingerprint
+
+SHAPE = (5, 6, 7)
+GEOMETRY = VolumeGeometry.from_spacing(SHAPE, (2.0, 1.0, 1.0))
+TYPES = ("uint8", "int8", "uint16", "int16", "uint32", "int32", "float32", "float64")
+
+
+def image(dtype: str = "int16", shape: tuple[int, int, int] = SHAPE) -> np.ndarray:
+    return np.random.default_rng(3).integers(0, 120, shape).astype(dtype)
+
+
+def written(path: Path, array: np.ndarray, compress: bool = True) -> Path:
+    found = sitk.GetImageFromArray(array)
+    found.SetSpacing((1.0, 1.0, 2.0))
+    sitk.WriteImage(found, str(path), useCompression=compress)
+    return path
+
+
+@pytest.mark.parametrize("dtype", TYPES)
+@pytest.mark.parametrize("name", ["a.nrrd", "a.nii", "a.nii.gz"])
+@pytest.mark.parametrize("compress", [True, False])
+def test_layers_are_those_that_itk_reads(tmp_path, name, dtype, compress):
+    path = written(tmp_path / name, image(dtype), compress)
+    layered = LayeredFile.of(path)
+    assert layered is not None
+    np.testing.assert_array_equal(np.stack(list(layered.layers())), read_image(path)[0])
+
+
+def test_scaled_and_other_files_are_left_to_itk(tmp_path):
+    path = written(tmp_path / "a.nii", image())
+    content = bytearray(path.read_bytes())
+    content[112:116] = np.float32(2.0).tobytes()
+    path.write_bytes(content)
+    assert read_image(path)[0].max() > 120
+    assert LayeredFile.of(path) is None
+    assert LayeredFile.of(written(tmp_path / "a.mha", image())) is None
+    assert LayeredFile.of(written(tmp_path / "a.nhdr", image())) is None
+    assert LayeredFile.of(tmp_path / "none.nii") is None
+
+
+@pytest.mark.parametrize("name", ["a.nrrd", "a.nii", "a.nii.gz"])
+def test_a_file_that_is_cut_off_or_damaged_is_not_read(tmp_path, name):
+    path = written(tmp_path / name, image())
+    content = path.read_bytes()
+    path.write_bytes(content[:-9])
+    layered = LayeredFile.of(path)
+    assert layered is not None
+    with pytest.raises(NotLayeredError):
+        list(layered.layers())
+    if name.endswith(".gz"):
+        path.write_bytes(gzip.compress(gzip.decompress(content))[:-8] + b"\x00" * 8)  # a wrong checksum
+        with pytest.raises(NotLayeredError):
+            list(LayeredFile.of(path).layers())
+
+
+@pytest.mark.parametrize("name", ["a.nrrd", "a.nii.gz"])
+def test_an_image_that_was_saved_again_is_compared_without_all_of_it_in_memory(tmp_path, monkeypatch, name):
+    array = image(shape=(40, 512, 512))
+    path = tmp_path / name
+    write_image(path, array, VolumeGeometry.from_spacing(array.shape, (1.0, 1.0, 1.0)))
+    cohort = Cohort.create(tmp_path / "cohort", "one")
+    cohort.add_case("a", path)
+    monkeypatch.setattr(CohortVoxels, "_kept_voxels", lambda *_: None)
+    tracemalloc.start()
+    found = cohort.voxel_fingerprint("a")
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert found == result_of(finding_voxel_fingerprint(array))
+    assert peak < array.nbytes / 2  # of which 4 MB are the pieces of the file
+
+
+def test_voxels_that_are_no_numbers_have_no_fingerprint(tmp_path):
+    array = image("float32")
+    array[2, 3, 4] = np.nan
+    cohort = Cohort.create(tmp_path / "cohort", "one")
+    cohort.add_case("a", image("float32"), GEOMETRY)
+    write_image(cohort.image_path("a"), array, GEOMETRY)
+    assert cohort.voxel_fingerprint("a") == ""
+
+
+def test_voxels_are_found_out_in_pieces_and_then_known(tmp_path, monkeypatch):
+    cohort = Cohort.create(tmp_path / "cohort", "one")
+    cohort.add_case("a", image(), GEOMETRY)
+    file = cohort.image_fingerprint("a")
+    assert len(list(cohort.finding_voxel_marks("a", unless=file))) == 1  # the file itself
+    assert cohort.voxel_fingerprint("a", read=False) == ""
+    monkeypatch.setattr(pieces, "PIECE_BYTES", 1)
+    assert len(list(cohort.finding_voxel_marks("a", unless="another"))) > SHAPE[0]
+    assert cohort.voxel_fingerprint("a", read=False)
+    cohort.image_path("a").unlink()
+    assert list(cohort.finding_voxel_marks("a", unless=file)) == []
