@@ -59,3 +59,16 @@ def cancelled_at(moment: int) -> Watch:
 
     watch = Watch(report)
     return watch
+
+
+def write_two_files(path: Path, array: np.ndarray, geometry: VolumeGeometry) -> None:
+    """Write a (K, J, I) array as a MetaImage header (.mhd) and its voxels (.raw), as other programs do."""
+    import SimpleITK as sitk
+
+    image = sitk.GetImageFromArray(array)
+    spacing, origin, direction = geometry.to_itk()
+    image.SetSpacing(spacing)
+    image.SetOrigin(origin)
+    image.SetDirection(direction)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    sitk.WriteImage(image, str(path))

@@ -11,6 +11,7 @@ import numpy as np
 
 from .errors import BadInputError
 from .geometry import VolumeGeometry
+from .ledger import time_spent
 from .messages import _
 
 _RADIUS = 2.0  # in-plane pixels
@@ -59,6 +60,7 @@ class Stroke:
             raise BadInputError(_("Give the point of the correction as three numbers: R, A and S in mm."))
         if radius < 0 or not np.isfinite(radius):
             raise BadInputError(_("The radius must be 0 mm or more, not {radius:g}.").format(radius=radius))
+        spent = time_spent(seconds)
         ijk = (np.linalg.inv(geometry.matrix) @ [*at, 1.0])[:3]
         place = np.round(ijk[::-1]).astype(np.int64)
         if not ((place >= 0) & (place < geometry.shape)).all():
@@ -72,7 +74,7 @@ class Stroke:
         away = ((around - ijk[::-1, None]) * np.array(geometry.spacing)[:, None] / radius) ** 2
         chosen = (away.sum(axis=0) <= 1.0) | (around == place[:, None]).all(axis=0)
         voxels = np.ravel_multi_index(tuple(around[:, chosen]), geometry.shape)
-        return cls(np.sort(voxels).astype(np.int64), value, is_in, seconds)
+        return cls(np.sort(voxels).astype(np.int64), value, is_in, spent)
 
     @classmethod
     def of(cls, mask: np.ndarray, value: int, is_in: bool, seconds: float = 0.0) -> Stroke:

@@ -221,7 +221,7 @@ def _part_of(
         )
     )
     if (len(position), len(orientation), len(spacing)) != (3, 6, 2):
-        raise BadInputError(_("{file} does not tell where its frames lie.").format(file=capitalized(shown)))
+        raise BadInputError(_("{file} does not say where its frames lie.").format(file=capitalized(shown)))
     to_ijk = np.linalg.inv(geometry.matrix)
     start = (to_ijk @ np.append(position * _LPS_TO_RAS, 1.0))[:3]
     column_step = to_ijk[:3, :3] @ (orientation[:3] * _LPS_TO_RAS * spacing[1])

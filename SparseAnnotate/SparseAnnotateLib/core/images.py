@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from SimpleITK import ImageFileReader
 
 IMAGE_ENDINGS = (".nrrd", ".nii.gz", ".nii", ".nhdr", ".mha", ".mhd")
+WRITTEN_ENDINGS = (".nrrd", ".nii.gz", ".nii", ".mha")
+"""Formats that keep the voxels, and where they are, in one file."""
 
 
 def read_geometry(path: str | Path, channel: int | None = None) -> VolumeGeometry:
@@ -149,6 +151,16 @@ def require_facts(path: str | Path, facts: Mapping[str, str]) -> None:
         )
 
 
+def require_written_ending(path: str | Path) -> None:
+    """Raise BadInputError when images cannot be written as such a file: pictures lose the grid or most slices."""
+    if not str(path).lower().endswith(WRITTEN_ENDINGS):
+        raise BadInputError(
+            _(
+                "'{path}' cannot be written: images are written as files that end in {endings}. Choose one of them."
+            ).format(path=path, endings=", ".join(WRITTEN_ENDINGS))
+        )
+
+
 def write_image(
     path: str | Path,
     array: np.ndarray,
@@ -161,8 +173,10 @@ def write_image(
     `facts` are stored in the header of a NRRD file, for `read_facts`: for example what a result was made from.
 
     Raises:
-        BadInputError: when array and geometry do not fit. FileWriteError: when the file cannot be written.
+        BadInputError: when array and geometry do not fit, or the extension is none of WRITTEN_ENDINGS.
+        FileWriteError: when the file cannot be written.
     """
+    require_written_ending(path)
     if str(path).lower().endswith(".nrrd"):
         for _step in written_in_slabs(path, array, geometry, compress, facts, require_numbers=False):
             pass

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
@@ -25,6 +26,13 @@ class SliceState(StrEnum):
     def is_decided(self) -> bool:
         """True when a person has decided every voxel of the slice: drawn, or checked and empty."""
         return self in (SliceState.DRAWN, SliceState.EMPTY)
+
+
+def time_spent(seconds: float | None) -> float:
+    """The seconds that a person spent on something; 0 for None. Raises BadInputError below 0, or without an end."""
+    if seconds is not None and not 0 <= seconds < math.inf:
+        raise BadInputError(_("The time spent must be 0 seconds or more, not {seconds:g}.").format(seconds=seconds))
+    return float(seconds or 0.0)
 
 
 @dataclass(frozen=True)
@@ -95,10 +103,12 @@ class Ledger:
         """The ledger with the slice set to `state`; seconds, when given, are added to those spent before.
 
         `structures` are the names of those that the slice is decided for, None for all; kept for decided slices only.
+
+        Raises BadInputError when the seconds cannot be a time that was spent.
         """
         old = self.entry(plane, index) or LedgerEntry(plane, index)
         known = tuple(structures) if structures is not None and state.is_decided else None
-        new = replace(old, state=state, seconds=old.seconds + float(seconds or 0.0), structures=known)
+        new = replace(old, state=state, seconds=old.seconds + time_spent(seconds), structures=known)
         return self._with_entry(new)
 
     def with_renamed(self, names: Mapping[str, str]) -> Ledger:

@@ -7,6 +7,7 @@ from enum import StrEnum
 
 import numpy as np
 
+from .choices import choice
 from .errors import BadInputError
 from .geometry import VolumeGeometry
 from .messages import _
@@ -22,13 +23,7 @@ class Plane(StrEnum):
     @classmethod
     def named(cls, name: str) -> Plane:
         """The plane with that name, ignoring case. Raises BadInputError when there is none."""
-        try:
-            return cls(str(name).strip().lower())
-        except ValueError:
-            names = ", ".join(plane.value for plane in cls)
-            raise BadInputError(
-                _("There is no plane '{name}'; choose one of {names}.").format(name=name, names=names)
-            ) from None
+        return choice(cls, name, _("There is no plane '{name}'; choose one of {names}."))
 
     def array_axis(self, geometry: VolumeGeometry) -> int:
         """Axis (0: K, 1: J, 2: I) that slices of this plane are stacked along in that volume."""

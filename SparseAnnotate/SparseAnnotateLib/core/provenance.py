@@ -146,7 +146,7 @@ class Provenance:
                 ).format(path=path)
             )
         if names is None or set(np.unique(sources).tolist()) - {NOT_LABELED, *names}:
-            raise BadInputError(_("'{path}' does not tell the names of the sources of its voxels.").format(path=path))
+            raise BadInputError(_("'{path}' does not name the sources of its voxels.").format(path=path))
         return cls(sources, names)
 
     def _value(self, name: str) -> int:

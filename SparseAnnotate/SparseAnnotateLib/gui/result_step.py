@@ -115,6 +115,7 @@ class ResultStep(Step):
                 volume,
                 node,
                 self._structures.chosen(),
+                self.ui.finishedTooCheckBox.checked,
                 waitForCompletion=False,
                 onDone=lambda left_out, error: self._ended(volume, left_out, error),
             )
@@ -128,7 +129,9 @@ class ResultStep(Step):
             self.session.refresh()
             if error is not None:
                 self.session.say(error.message, is_error=True)
-            elif volume.GetScene() is not None:
+                return
+            self.ui.finishedTooCheckBox.checked = False  # for one Apply only
+            if volume.GetScene() is not None:
                 self.session.attempt(lambda: self._say_applied(volume, left_out), keep_message=True)
 
         def end() -> None:

@@ -30,6 +30,7 @@ from . import result_nodes
 from .applying_results import ApplyingResults
 from .case_channels import CaseChannels
 from .cohort_export import CohortExport
+from .console_arguments import checks_arguments
 from .correcting import Correcting
 from .correction_report import CorrectionReport
 from .dicom_export import DicomExport
@@ -49,6 +50,7 @@ from .sources_of_voxels import SourcesOfVoxels
 from .undoable_changes import UndoableChanges
 
 
+@checks_arguments
 class ConsoleLogic(ScriptedLoadableModuleLogic):
     """The scripting interface; each method calls the object that is responsible for the task.
 
@@ -566,7 +568,7 @@ class ConsoleLogic(ScriptedLoadableModuleLogic):
         """
         if starts_from_result(start):
             self._correcting.finish_following(volumeNode)
-        return start_slice(self._changes, volumeNode, Plane.named(plane), index, scene.Start(start))
+        return start_slice(self._changes, volumeNode, Plane.named(plane), index, scene.Start.named(start))
 
     def jumpToSlice(self, volumeNode, plane: str, index: int, sliceNode=None) -> None:
         """Show a slice in a slice view: `sliceNode`, or the view for its plane. The other views are centred on it."""

@@ -267,12 +267,13 @@ class PanelLogic:
         volume_node,
         result_node,
         structures: Sequence[str] | None,
+        finished_too: bool = False,
         waitForCompletion: bool = True,
         onDone: Callable | None = None,
     ) -> list[str] | Job:
-        """`applyFill` to some structures; those that seem to be finished are never replaced."""
+        """`applyFill` to some structures; those that seem to be finished are replaced only with `finished_too`."""
         waiting = Waiting(waitForCompletion, onDone)
-        return self._applying.apply(volume_node, result_node, structures, waiting=waiting)
+        return self._applying.apply(volume_node, result_node, structures, finished_too, waiting)
 
     def add_segments_like(self, volume_node, other_volume_node) -> list[str]:
         """Add the segments of another volume that are missing in this one, empty; returns their names.

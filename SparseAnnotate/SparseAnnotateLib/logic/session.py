@@ -72,10 +72,11 @@ class Session:
         """The selected folder, or the default one beside Slicer's scenes."""
         return self._cohort_folder or Path(slicer.app.defaultScenePath) / "SparseAnnotate"
 
-    def use_cohort_folder(self, folder: str | Path) -> None:
-        """Set the cohort folder; an empty text restores the default."""
+    def use_cohort_folder(self, folder: str | Path | None) -> None:
+        """Set the cohort folder; an empty text or None restores the default."""
         # Absolute, because the worker's working directory differs from Slicer's.
-        self._cohort_folder = Path(folder).expanduser().absolute() if str(folder).strip() else None
+        text = str(folder or "").strip()
+        self._cohort_folder = Path(folder or "").expanduser().absolute() if text else None
 
     @property
     def has_cohort(self) -> bool:

@@ -16,7 +16,7 @@ STARTS = [start.value for start in scene.Start]
 
 def starts_from_result(start: str) -> bool:
     """Whether slices are initialized from a fill or a prediction, which may still follow from corrections."""
-    return scene.Start(start) in (scene.Start.FILL, scene.Start.PREDICTION)
+    return scene.Start.named(start) in (scene.Start.FILL, scene.Start.PREDICTION)
 
 
 def start_slice(changes: UndoableChanges, volume_node, plane: Plane, index: int, start: scene.Start) -> str:

@@ -11,7 +11,7 @@ from .. import scene
 from ..client import Steps
 from ..core import Provenance
 from ..core.errors import BadInputError
-from ..core.images import write_image
+from ..core.images import require_written_ending, write_image
 from ..core.messages import _
 from ..core.pieces import Piece
 from ..core.slab_writing import written_in_slabs
@@ -49,6 +49,7 @@ class SourcesOfVoxels:
 
     def write(self, volume_node, path: Path, waiting: Waiting):
         """See `ConsoleLogic.writeSegmentation`."""
+        require_written_ending(path)
         if scene.annotated_segmentation(volume_node) is None:
             raise BadInputError(
                 _("'{volume}' has no segmentation to write. Recommend slices and draw them first.").format(

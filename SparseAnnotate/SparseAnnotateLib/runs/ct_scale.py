@@ -40,7 +40,7 @@ class CtScale:
         numbers = (self.low, self.high, self.mean, self.deviation)
         if not all(map(math.isfinite, numbers)) or self.low >= self.high or self.deviation <= 0:
             raise BadInputError(
-                _("The CT window {low:g} to {high:g} with mean {mean:g} and deviation {deviation:g} is none.").format(
+                _("The CT window {low:g} to {high:g} (mean {mean:g}, deviation {deviation:g}) cannot be used.").format(
                     low=self.low, high=self.high, mean=self.mean, deviation=self.deviation
                 )
             )

@@ -147,7 +147,7 @@ from .suggestion_preview import hide_suggestion, show_suggestion
 from .training_curves import show_curves
 from .undecided_store import undecided_mark
 from .unmarked_drawings import Unmarked, UnmarkedDrawing, finding_unmarked, painted_sentence
-from .volume_nodes import geometry_of, image_of, volumes_of_scene, world_geometry_of
+from .volume_nodes import geometry_of, image_of, require_scalar_volume, volumes_of_scene, world_geometry_of
 from .voxel_grids import grid_of, is_other_order
 from .worklist import (
     ReadableWorklist,
@@ -289,6 +289,7 @@ __all__ = [
     "require_folder_of",
     "require_images_drawn_on",
     "require_same_image",
+    "require_scalar_volume",
     "require_undecided",
     "results_of",
     "segment_editor_node",

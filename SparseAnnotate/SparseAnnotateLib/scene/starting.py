@@ -8,6 +8,7 @@ from enum import StrEnum
 import numpy as np
 
 from ..core import BadInputError, Ledger, Plane, SliceState
+from ..core.choices import choice
 from ..core.messages import _
 from .annotations import annotated_segmentation
 from .ledger_store import store_ledger, stored_ledger
@@ -24,6 +25,11 @@ class Start(StrEnum):
     NEAREST = "nearest drawn slice"
     FILL = "fill"
     PREDICTION = "prediction"
+
+    @classmethod
+    def named(cls, name: str) -> Start:
+        """The start of that name; BadInputError when there is none."""
+        return choice(cls, name, _("A slice cannot be initialized from '{name}'. Choose one of {names}."))
 
 
 def start_masks(volume_node, plane: Plane, index: int, start: Start) -> tuple[dict[str, np.ndarray], str]:

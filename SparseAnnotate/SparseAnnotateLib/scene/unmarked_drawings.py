@@ -41,7 +41,8 @@ class UnmarkedDrawing:
         """Why a finished structure was not changed, and what to do."""
         return _(
             "'{structure}' was not changed because it seems to be finished: it is drawn on {slices}, which are not "
-            "marked as drawn. To replace it, call applyFill in the Python console and name it in 'structures'."
+            "marked as drawn. To replace it, check 'Replace finished structures, too' under Result and apply "
+            "the result again (in the Python console: name it in 'structures')."
         ).format(structure=self.structure, slices=_slices_text(self.slices))
 
 

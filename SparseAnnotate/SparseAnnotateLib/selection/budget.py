@@ -9,6 +9,7 @@ from enum import StrEnum
 from typing import Literal, get_args
 
 from ..core import BadInputError, SliceRef
+from ..core.choices import choice
 from ..core.messages import _, counted
 from .even_spread import even_counts, moved_to
 from .stack import Stack, indices_by_stack
@@ -24,13 +25,7 @@ class Scope(StrEnum):
     @classmethod
     def named(cls, name: str) -> Scope:
         """The scope of that name; BadInputError when there is none."""
-        try:
-            return cls(str(name).strip().lower())
-        except ValueError:
-            names = ", ".join(scope.value for scope in cls)
-            raise BadInputError(
-                _("Unknown selection scope: '{name}'. Choose one of {names}.").format(name=name, names=names)
-            ) from None
+        return choice(cls, name, _("Unknown selection scope: '{name}'. Choose one of {names}."))
 
 
 SCOPES = {

@@ -181,11 +181,12 @@ def with_readable_drawings(cohort: Cohort, names: Sequence[str]) -> list[str]:
 def require_choosing(method: str) -> None:
     """Raise BadInputError when a fill method takes no run."""
     if not INTERPOLATORS.named(method).chooses:
-        raise BadInputError(_("Only the fill method 'auto' takes a run, not '{method}'.").format(method=method))
+        sentence = _("Only the fill method 'auto' takes a run or an earlier result, not '{method}'.")
+        raise BadInputError(sentence.format(method=method))
 
 
 def _made(name: str, request: FillRequest, cohort: Cohort, names: Sequence[str], watch: Watch | None) -> Interpolator:
-    if request.time_limit <= 0:
+    if not request.time_limit > 0:
         raise BadInputError(
             _("The time limit must be more than 0 seconds, not {seconds:g}.").format(seconds=request.time_limit)
         )

@@ -27,7 +27,7 @@ def listed_indices(items: Sequence[str]) -> list[int]:
         match = _RANGE.fullmatch(item.strip())
         if match is None or int(match[2] or match[1]) < int(match[1]):
             raise BadInputError(
-                _("'{text}' is no slice. Write numbers from 0 on, and ranges, for example 3 10-14 20.").format(
+                _("'{text}' is not a slice. Write numbers from 0 on, and ranges, for example 3 10-14 20.").format(
                     text=item
                 )
             )

@@ -6,7 +6,7 @@ import os
 import pytest
 import SimpleITK as sitk
 
-from small_volumes import ball, noisy_image
+from small_volumes import ball, noisy_image, write_two_files
 from SparseAnnotateLib.core import FileWriteError, VolumeGeometry
 from SparseAnnotateLib.core.image_intake import import_image, remove_imported
 from SparseAnnotateLib.core.images import read_image, write_image
@@ -73,7 +73,7 @@ def test_what_lies_in_the_cohort_folder_stays_there(tmp_path):
 
 
 def test_a_header_comes_with_its_voxels(tmp_path):
-    write_image(tmp_path / "s" / "p.mhd", noisy_image(ball()), GEOMETRY, compress=False)
+    write_two_files(tmp_path / "s" / "p.mhd", noisy_image(ball()), GEOMETRY)
     stored = import_image(tmp_path / "s" / "p.mhd", tmp_path / "c", "images", "case", "link", [])
     assert stored == "images/case/p.mhd"
     (tmp_path / "s").rename(tmp_path / "gone")
@@ -81,7 +81,7 @@ def test_a_header_comes_with_its_voxels(tmp_path):
 
 
 def test_an_image_of_two_files_is_taken_in_whole_or_not_at_all(tmp_path, monkeypatch):
-    write_image(tmp_path / "s" / "p.mhd", noisy_image(ball()), GEOMETRY, compress=False)
+    write_two_files(tmp_path / "s" / "p.mhd", noisy_image(ball()), GEOMETRY)
     link, links = os.link, []
 
     def once(file, place):

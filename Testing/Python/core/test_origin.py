@@ -9,7 +9,7 @@ import SimpleITK as sitk
 from hypothesis import given
 from hypothesis import strategies as st
 
-from small_volumes import ball, noisy_image
+from small_volumes import ball, noisy_image, write_two_files
 from SparseAnnotateLib.core import Cohort, Plane, SparseAnnotation, VolumeGeometry
 from SparseAnnotateLib.core import image_fingerprint as image_fingerprint_module
 from SparseAnnotateLib.core.image_fingerprint import content_fingerprint, image_files, image_fingerprint
@@ -94,7 +94,7 @@ def test_the_fingerprint_of_an_image_stays_when_it_is_copied_and_changes_with_it
 
 
 def test_the_voxels_beside_a_header_are_part_of_an_image_s_fingerprint(tmp_path):
-    write_image(tmp_path / "a.mhd", noisy_image(ball()), GEOMETRY, compress=False)
+    write_two_files(tmp_path / "a.mhd", noisy_image(ball()), GEOMETRY)
     before = image_fingerprint(tmp_path / "a.mhd")
     (voxels,) = (path for path in tmp_path.iterdir() if path.suffix == ".raw")
     content = bytearray(voxels.read_bytes())

@@ -173,7 +173,7 @@ def test_it_is_written_with_the_segmentation_and_read_back(mrml, logic, drawn, t
         found, expected = logic.readProvenance(volume, beside), logic.provenance(volume)
         np.testing.assert_array_equal(found.sources, expected.sources)
         assert found.names == expected.names
-    with pytest.raises(BadInputError, match="does not tell the names"):
+    with pytest.raises(BadInputError, match="does not name the sources"):
         logic.readProvenance(volume, tmp_path / "scan.nii.gz")
     for name in ("scan.seg.nrrd", "scan.nrrd"):
         with pytest.raises(BadInputError, match="is a segmentation, not the sources of its voxels"):

@@ -434,7 +434,7 @@ def test_a_painted_slice_that_was_undone_is_no_longer_offered_and_does_not_block
     assert "drawn slices are unchanged" in panel.message
 
 
-def test_a_finished_structure_is_not_changed_and_this_is_reported_in_the_panel(panel, drawn_ball):
+def test_a_finished_structure_is_changed_only_if_asked_for_and_this_is_reported_in_the_panel(panel, drawn_ball):
     ui, volume = panel.ui, drawn_ball
     panel.add_segment(volume, "organ")
     organ = np.zeros_like(panel.labels)
@@ -454,3 +454,13 @@ def test_a_finished_structure_is_not_changed_and_this_is_reported_in_the_panel(p
     assert "no such segment" not in panel.message
     after = panel.mrml.util.arrayFromSegmentBinaryLabelmap(segmentation, "organ", volume)
     np.testing.assert_array_equal(after, organ)
+
+    ui.finishedTooCheckBox.click()
+    ui.applyButton.click()
+    panel.applied()
+    assert "seems to be finished" not in panel.message
+    after = panel.mrml.util.arrayFromSegmentBinaryLabelmap(segmentation, "organ", volume)
+    fill = panel.mrml.util.arrayFromSegmentBinaryLabelmap(panel.panel.result.node, "organ", volume)
+    assert (after != organ).any()
+    np.testing.assert_array_equal(after, fill)
+    assert not ui.finishedTooCheckBox.checked

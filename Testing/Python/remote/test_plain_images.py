@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
+from small_volumes import write_two_files
 from SparseAnnotateLib.core import Cohort, VolumeGeometry
 from SparseAnnotateLib.core.cohort_file import COHORT_FILE, Case, CohortFile
 from SparseAnnotateLib.core.images import read_image, write_image
@@ -62,13 +63,13 @@ def test_the_name_of_a_file_that_gzip_packed_is_found(tmp_path):
 
 
 def test_a_header_that_names_other_files_is_never_copied(tmp_path):
-    write_image(tmp_path / "a.mhd", ARRAY, GEOMETRY)
+    write_two_files(tmp_path / "a.mhd", ARRAY, GEOMETRY)
     assert not is_plain(tmp_path / "a.mhd")
 
 
 def test_what_is_written_instead_has_the_same_voxels_and_geometry(tmp_path):
     cohort = Cohort.create(tmp_path / "cohort", "c")
-    write_image(tmp_path / "a.mhd", ARRAY, GEOMETRY)
+    write_two_files(tmp_path / "a.mhd", ARRAY, GEOMETRY)
     cohort.add_case("a", tmp_path / "a.mhd")
     write_plain(cohort, "a", "", tmp_path / "plain.nrrd")
     array, geometry = read_image(tmp_path / "plain.nrrd")

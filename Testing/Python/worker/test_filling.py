@@ -143,6 +143,7 @@ def test_an_image_with_nan_is_filled_by_shape_and_this_is_reported(tmp_path):
         ({"methods": ("auto",)}, "cannot be one of them"),
         ({"methods": ()}, "name at least one"),
         ({"time_limit": 0.0}, "time limit must be more than 0"),
+        ({"time_limit": float("nan")}, "time limit must be more than 0"),
         ({"cases": ("nobody",)}, "no case 'nobody'"),
         ({"method": "propagation", "steps": 0}, "'steps' must be at least 1"),
     ],

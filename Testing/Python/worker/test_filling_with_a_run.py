@@ -67,7 +67,7 @@ def test_a_case_is_predicted_once_for_each_run(trained, monkeypatch):
 
 
 def test_what_cannot_be_combined_is_refused(trained):
-    with pytest.raises(BadInputError, match="Only the fill method 'auto' takes a run, not 'shape'"):
+    with pytest.raises(BadInputError, match="Only the fill method 'auto' takes a run or an earlier result"):
         filled(trained, method="shape")
     with pytest.raises(RunError):
         requests.fill(requests.FillRequest(str(trained.folder), run="missing", device="cpu"), Watch())

@@ -113,7 +113,7 @@ def test_a_local_job_is_cancelled_and_a_killed_one_is_reported(tiny_cohort, caps
         os.kill(number, signal.SIGKILL)
     (found,) = until(lambda: [s for s in states_of(tiny_cohort, job.id) if not s.is_live])
     assert found.state == "failed"
-    assert "ended without a word" in found.message
+    assert "ended without a message" in found.message
     capsys.readouterr()
     assert main(["jobs", folder, "--json"]) == 0
     rows = json.loads(capsys.readouterr().out)

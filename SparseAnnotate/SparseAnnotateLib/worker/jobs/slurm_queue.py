@@ -119,7 +119,7 @@ def _lines(command: Sequence[str]) -> list[str]:
 def ended_sentence(entry: QueueEntry | None, memory_gb: float | None) -> str:
     """Why a job ended that did not say so itself, from what Slurm says of it."""
     if entry is None:
-        return _("It ended without a word, and Slurm no longer knows it. See its log.")
+        return _("It ended without a message, and Slurm no longer knows it. See its log.")
     memory = _("{memory:g} GB").format(memory=round(memory_gb, 2)) if memory_gb is not None else entry.memory
     sentences: Mapping[str, str] = {
         "OUT_OF_MEMORY": _("It was killed because it needed more memory than the {memory} it had."),
@@ -130,6 +130,6 @@ def ended_sentence(entry: QueueEntry | None, memory_gb: float | None) -> str:
         "CANCELLED": _("It was cancelled in Slurm."),
         "DEADLINE": _("It was not done before its deadline."),
     }
-    usual = _("It ended without a word; Slurm says {state} {reason}. See its log.")
+    usual = _("It ended without a message; Slurm says {state} {reason}. See its log.")
     template = sentences.get(entry.state, usual)
     return template.format(memory=memory, state=entry.state, reason=f"({entry.reason})" if entry.reason else "")

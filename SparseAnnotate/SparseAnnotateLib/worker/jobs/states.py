@@ -292,7 +292,7 @@ def _ended_here(job: JobFolder, status: PartStatus | None) -> tuple[JobStage, st
         return "cancelled", ""
     if status is not None and status.stage == "waiting":
         return "failed", _("It was asked to stop by the system.")
-    return "failed", _("Its process has ended without a word: it was killed, or the computer was restarted.")
+    return "failed", _("Its process has ended without a message: it was killed, or the computer was restarted.")
 
 
 def _last_word(job: JobFolder, number: int) -> tuple[JobStage, str] | None:
