@@ -181,7 +181,7 @@ class SparseAnnotation:
         if self.undecided is not None:
             found.index[self.undecided] = 0
         for excluded, voxels in not_it.items():
-            found = found.at(voxels, tuple(value for value in sorted(self.names) if value not in excluded))
+            found = found.without(voxels, excluded, sorted(self.names))
         return found if found.index.any() else None
 
     def supervised_mask(self) -> np.ndarray:

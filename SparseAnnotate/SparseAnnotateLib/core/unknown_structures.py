@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -31,12 +31,21 @@ class UnknownStructures:
         ]
         return found
 
-    def at(self, voxels: np.ndarray, unknown: tuple[int, ...]) -> UnknownStructures:
-        """With these unknown at some voxels, places in the flattened array."""
-        sets = self.sets if unknown in self.sets else (*self.sets, unknown)
-        index = self.index.astype(np.uint16 if len(sets) > _MOST_IN_A_BYTE else self.index.dtype)
-        index.reshape(-1)[voxels] = sets.index(unknown) + 1
-        return UnknownStructures(sets, index)
+    def without(self, voxels: np.ndarray, known: Collection[int], every: Sequence[int]) -> UnknownStructures:
+        """With some structures `known` at some voxels, too: places in the flattened array.
+
+        `every`: sorted label values of all structures. Where nothing was decided before, the others are unknown.
+        """
+        sets = list(self.sets)
+        index = self.index.astype(np.uint16)
+        here = index.reshape(-1)[voxels]
+        for number in np.unique(here).tolist():
+            before = self.sets[number - 1] if number else every
+            left = tuple(value for value in before if value not in known)
+            if left and left not in sets:
+                sets.append(left)
+            index.reshape(-1)[voxels[here == number]] = sets.index(left) + 1 if left else 0
+        return UnknownStructures(tuple(sets), index if len(sets) > _MOST_IN_A_BYTE else index.astype(np.uint8))
 
     @classmethod
     def on_layers(
