@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -31,21 +31,27 @@ class UnknownStructures:
         ]
         return found
 
-    def without(self, voxels: np.ndarray, known: Collection[int], every: Sequence[int]) -> UnknownStructures:
-        """With some structures `known` at some voxels, too: places in the flattened array.
+    def without(
+        self, corrected: Mapping[tuple[int, ...], np.ndarray], every: Sequence[int]
+    ) -> UnknownStructures:
+        """With some structures known at further voxels.
 
-        `every`: sorted label values of all structures. Where nothing was decided before, the others are unknown.
+        Args:
+            corrected: sorted label values to the voxels, places in the flattened array, at which these are known, too.
+            every: sorted label values of all structures. Where nothing was decided before, the others are unknown.
         """
-        sets = list(self.sets)
-        index = self.index.astype(np.uint16)
-        here = index.reshape(-1)[voxels]
-        for number in np.unique(here).tolist():
-            before = self.sets[number - 1] if number else every
-            left = tuple(value for value in before if value not in known)
-            if left and left not in sets:
-                sets.append(left)
-            index.reshape(-1)[voxels[here == number]] = sets.index(left) + 1 if left else 0
-        return UnknownStructures(tuple(sets), index if len(sets) > _MOST_IN_A_BYTE else index.astype(np.uint8))
+        sets, index = list(self.sets), self.index.copy()
+        for known, voxels in corrected.items():
+            here = index.reshape(-1)[voxels]
+            for number in np.unique(here).tolist():
+                before = sets[number - 1] if number else every
+                left = tuple(value for value in before if value not in known)
+                if left and left not in sets:
+                    sets.append(left)
+                if len(sets) > _MOST_IN_A_BYTE and index.dtype == np.uint8:
+                    index = index.astype(np.uint16)
+                index.reshape(-1)[voxels[here == number]] = sets.index(left) + 1 if left else 0
+        return UnknownStructures(tuple(sets), index)
 
     @classmethod
     def on_layers(
