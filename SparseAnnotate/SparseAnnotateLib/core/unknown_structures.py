@@ -31,9 +31,7 @@ class UnknownStructures:
         ]
         return found
 
-    def without(
-        self, corrected: Mapping[tuple[int, ...], np.ndarray], every: Sequence[int]
-    ) -> UnknownStructures:
+    def without(self, corrected: Mapping[tuple[int, ...], np.ndarray], every: Sequence[int]) -> UnknownStructures:
         """With some structures known at further voxels.
 
         Args:
