@@ -33,8 +33,9 @@ def fill_warnings(annotation: SparseAnnotation, fill: Fill, names: Mapping[int, 
         return [*sentences, *([] if fill.methods else [nothing]), *structures]
     sentences += structures
     lost = []
-    for values, part in annotation.structure_groups():
-        sentences += _thin_sentences(part, values, names)
+    groups = annotation.structure_groups()
+    for values, part in groups:
+        sentences += _thin_sentences(part, values, names, groups.is_whole)
         lost += [one for one in lost_structures(part, fill.labels, ends) if one.label in values]
     sentences += lost_sentences(lost, names)
     measured = [s for s in fill.scores if fill.methods.get(s.label) == s.method]
@@ -50,11 +51,24 @@ def fill_warnings(annotation: SparseAnnotation, fill: Fill, names: Mapping[int, 
     return sentences
 
 
-def _thin_sentences(annotation: SparseAnnotation, values: Sequence[int], names: Mapping[int, str]) -> list[str]:
-    """On structures that single drawn slices show."""
+def _thin_sentences(
+    annotation: SparseAnnotation, values: Sequence[int], names: Mapping[int, str], is_whole: bool
+) -> list[str]:
+    """On structures that single drawn slices show; `is_whole`: the annotation has all drawn slices."""
     drawn = DrawnSlices.of(annotation)
     stack, stacks = drawn.main, drawn.stacks
     if len(stack.indices) == 1 and len(stacks) == 1:
+        if not is_whole:
+            text = _(
+                "Only one drawn slice is marked for {structures}, so their fill on both sides of it is a guess. Draw "
+                "them on at least two more slices, or mark more of the drawn ones for them."
+            )
+            if len(values) == 1:
+                text = _(
+                    "Only one drawn slice is marked for {structures}, so its fill on both sides of that slice is a "
+                    "guess. Draw it on at least two more slices, or mark more of the drawn ones for it."
+                )
+            return [text.format(structures=listed([f"'{names.get(v, v)}'" for v in values], _MOST_NAMED))]
         return [
             _("Only one slice is drawn, so the fill on both sides of it is a guess. Draw at least two more slices.")
         ]
