@@ -74,6 +74,8 @@ def finished_fill(
         and not previous.annotation.has_unknown_structures
         and (previous.annotation.corrections is None or previous.plain is not None)
         and previous.annotation.geometry == annotation.geometry
+        # Shares and scores belong to structures, whose labels may have been given to others.
+        and previous.annotation.names.items() <= annotation.names.items()
     ):
         before = replace(previous.annotation, corrections=None)
         plain = previous.plain if previous.plain is not None else previous.fill
