@@ -19,17 +19,22 @@ _MOST_SHOWN = 8
 _LEAST_SHOWN = 0.05
 
 
-def fill_warnings(annotation: SparseAnnotation, fill: Fill, names: Mapping[int, str], ends: bool = True) -> list[str]:
+def fill_warnings(
+    annotation: SparseAnnotation, fill: Fill, names: Mapping[int, str], ends: bool = True, is_corrected: bool = False
+) -> list[str]:
     """Warnings about contradicting slices, structures thinner than the gap or lost in it, and low leave-one-out scores.
 
     Args:
         annotation: what was filled. fill: the result. names: the name of each label; its number where it has none.
         ends: whether structures were to be extrapolated past the outermost drawn slices.
+        is_corrected: whether corrections are to be spread into the fill.
     """
     sentences = [*fill.warnings]
     structures = structure_sentences(annotation, fill.methods)
     if not annotation.label_values():
         nothing = _("All drawn slices are empty, so there is nothing to fill.")
+        if is_corrected:
+            nothing = _("All drawn slices are empty, so the fill has only what follows from the corrections.")
         return [*sentences, *([] if fill.methods else [nothing]), *structures]
     sentences += structures
     lost = []
