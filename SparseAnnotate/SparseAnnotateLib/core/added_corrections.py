@@ -29,13 +29,13 @@ class AddedCorrection:
 def with_correction(annotation: SparseAnnotation, stroke: Stroke) -> AddedCorrection:
     """Add a correction to an annotation. Raises BadInputError when all of it is on drawn slices, which count more."""
     old = annotation.corrections or Corrections(annotation.geometry.shape)
-    against = old.contradictions(stroke)
     after = annotation.with_stroke(stroke)
     if after.corrections is None or len(after.corrections.strokes) <= len(old.strokes):
         raise BadInputError(
             _("The correction lies on drawn slices, which count already. Change what is drawn on them instead.")
         )
     kept = after.corrections.strokes[-1]
+    against = old.contradictions(kept)
     notes = []
     left_out = len(stroke.voxels) - len(kept.voxels)
     if left_out:

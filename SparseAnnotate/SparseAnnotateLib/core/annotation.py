@@ -180,8 +180,7 @@ class SparseAnnotation:
             found.index[layer][self.labels[layer] > 0] = 0
         if self.undecided is not None:
             found.index[self.undecided] = 0
-        for excluded, voxels in not_it.items():
-            found = found.at(voxels, tuple(value for value in sorted(self.names) if value not in excluded))
+        found = found.without(not_it, sorted(self.names))
         return found if found.index.any() else None
 
     def supervised_mask(self) -> np.ndarray:

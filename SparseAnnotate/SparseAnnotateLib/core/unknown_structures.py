@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -31,12 +31,25 @@ class UnknownStructures:
         ]
         return found
 
-    def at(self, voxels: np.ndarray, unknown: tuple[int, ...]) -> UnknownStructures:
-        """With these unknown at some voxels, places in the flattened array."""
-        sets = self.sets if unknown in self.sets else (*self.sets, unknown)
-        index = self.index.astype(np.uint16 if len(sets) > _MOST_IN_A_BYTE else self.index.dtype)
-        index.reshape(-1)[voxels] = sets.index(unknown) + 1
-        return UnknownStructures(sets, index)
+    def without(self, corrected: Mapping[tuple[int, ...], np.ndarray], every: Sequence[int]) -> UnknownStructures:
+        """With some structures known at further voxels.
+
+        Args:
+            corrected: sorted label values to the voxels, places in the flattened array, at which these are known, too.
+            every: sorted label values of all structures. Where nothing was decided before, the others are unknown.
+        """
+        sets, index = list(self.sets), self.index.copy()
+        for known, voxels in corrected.items():
+            here = index.reshape(-1)[voxels]
+            for number in np.unique(here).tolist():
+                before = sets[number - 1] if number else every
+                left = tuple(value for value in before if value not in known)
+                if left and left not in sets:
+                    sets.append(left)
+                if len(sets) > _MOST_IN_A_BYTE and index.dtype == np.uint8:
+                    index = index.astype(np.uint16)
+                index.reshape(-1)[voxels[here == number]] = sets.index(left) + 1 if left else 0
+        return UnknownStructures(tuple(sets), index)
 
     @classmethod
     def on_layers(

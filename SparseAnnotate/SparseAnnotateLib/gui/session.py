@@ -10,6 +10,7 @@ import slicer
 from slicer.i18n import tr as _
 
 from ..core import BadInputError, CancelledError, Progress, SparseAnnotateError
+from ..core.messages import joined
 from ..core.permissions import forbidden_files_named
 from .words import in_users_language
 
@@ -207,7 +208,13 @@ class PanelSession:
     # --- the current job ------------------------------------------------------------------------------------------
 
     def start(
-        self, text: str, begin: Callable, done: Callable, failed: Callable | None = None, shows_all: bool = False
+        self,
+        text: str,
+        begin: Callable,
+        done: Callable,
+        failed: Callable | None = None,
+        shows_all: bool = False,
+        after_cancel: str = "",
     ) -> None:
         """Start a job of the logic and show its progress.
 
@@ -216,10 +223,11 @@ class PanelSession:
             done: called with the result when the job has succeeded.
             failed: called with the error when it has failed, but was not cancelled; None: the error is shown.
             shows_all: `done` shows the state of the scene, so that it need not be shown before.
+            after_cancel: what to do when it was cancelled.
         """
 
         def ended(result, error) -> None:
-            self._ended(error)
+            self._ended(error, after_cancel)
             if error is not None or not shows_all:
                 self.refresh()
             if error is not None and (failed is None or isinstance(error, CancelledError)):
@@ -279,10 +287,11 @@ class PanelSession:
         self.ui.jobLabel.text = text
         self._on_progress(progress)
 
-    def _ended(self, error) -> None:
+    def _ended(self, error, after_cancel: str) -> None:
         self.ui.jobFrame.visible = False
         if isinstance(error, CancelledError):
-            self.say(_("Cancelled. Finished work is kept. To resume training, select the run and click Continue."))
+            what = [_("Cancelled. Finished work is kept."), after_cancel]
+            self.say(joined(" ", [sentence for sentence in what if sentence]))
         elif error is not None:
             self.say(error.message, is_error=True)
 

@@ -192,6 +192,7 @@ class TrainStep(Step):
                     **how,
                 ),
                 self._trained,
+                after_cancel=_("To resume training, select the run and click Continue."),
             )
         except Exception:
             # The caller reports the error.

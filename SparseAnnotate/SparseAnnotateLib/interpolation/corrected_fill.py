@@ -11,9 +11,12 @@ from ..core import BadInputError, SparseAnnotation, Watch
 from ..core.corrections import Corrections, Stroke
 from ..core.messages import _
 from ..core.voxel_boxes import Box, enclosing_box
+from ..core.voxel_values import label_counts
 from .correcting import correct, reachable
 from .interpolator import Fill
 from .seen_channels import StructureImage, image_of_structure
+
+_MOST_UNDECIDED = np.uint8(99)  # percent
 
 
 @dataclass(frozen=True, eq=False)
@@ -169,7 +172,25 @@ def with_corrections(
             so_far = replace(annotation, corrections=Corrections(labels.shape, tuple(group[:count])))
             correct(labels, confidence, guides.of(stroke.value), so_far, stroke, watch)
     annotation.restore_drawn(labels)
+    enter_certainty(annotation, labels, confidence)
     return CorrectedFill(replace(plain, labels=labels, confidence=confidence), problem, guides.weights)
+
+
+def enter_certainty(annotation: SparseAnnotation, labels: np.ndarray, confidence: np.ndarray) -> None:
+    """On slices that do not speak for all structures, make the confidence 100 only where all that occur are decided.
+
+    A correction may have brought in a structure of which such a slice says nothing.
+
+    Args:
+        labels, confidence: (K, J, I), with the corrections; the confidence is changed in place.
+    """
+    if not annotation.has_unknown_structures:
+        return
+    drawn = replace(annotation, corrections=None)
+    decided = drawn.decided_mask({*annotation.label_values(), *label_counts(labels)})
+    is_open = drawn.supervised_mask() & ~decided & ~annotation.corrected_mask()
+    np.minimum(confidence, _MOST_UNDECIDED, out=confidence, where=is_open)
+    confidence[decided] = 100
 
 
 def _groups(strokes: Sequence[Stroke], annotation: SparseAnnotation) -> list[tuple[list[Stroke], Box]]:

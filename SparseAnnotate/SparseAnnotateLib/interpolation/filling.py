@@ -74,6 +74,8 @@ def finished_fill(
         and not previous.annotation.has_unknown_structures
         and (previous.annotation.corrections is None or previous.plain is not None)
         and previous.annotation.geometry == annotation.geometry
+        # Shares and scores belong to structures, whose labels may have been given to others.
+        and previous.annotation.names.items() <= annotation.names.items()
     ):
         before = replace(previous.annotation, corrections=None)
         plain = previous.plain if previous.plain is not None else previous.fill
@@ -86,7 +88,8 @@ def finished_fill(
         _empty_beyond(annotation, fill.labels, beyond)
     undecided = _left_undecided(annotation, fill)
     notes = method.notes(annotation, fill.left_out) if isinstance(method, FindsMore) else []
-    warnings = (*([problem] if problem else []), *notes, *fill_warnings(annotation, fill, names, ends=beyond is None))
+    found = fill_warnings(annotation, fill, names, beyond is None, corrected.corrections is not None)
+    warnings = (*([problem] if problem else []), *notes, *found)
     warnings += (undecided,) if undecided else ()
     if corrected.corrections is None:
         return FinishedFill(fill, corrected, fill_summary(fill, names), warnings)

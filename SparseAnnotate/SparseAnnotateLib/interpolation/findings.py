@@ -19,22 +19,28 @@ _MOST_SHOWN = 8
 _LEAST_SHOWN = 0.05
 
 
-def fill_warnings(annotation: SparseAnnotation, fill: Fill, names: Mapping[int, str], ends: bool = True) -> list[str]:
+def fill_warnings(
+    annotation: SparseAnnotation, fill: Fill, names: Mapping[int, str], ends: bool = True, is_corrected: bool = False
+) -> list[str]:
     """Warnings about contradicting slices, structures thinner than the gap or lost in it, and low leave-one-out scores.
 
     Args:
         annotation: what was filled. fill: the result. names: the name of each label; its number where it has none.
         ends: whether structures were to be extrapolated past the outermost drawn slices.
+        is_corrected: whether corrections are to be spread into the fill.
     """
     sentences = [*fill.warnings]
     structures = structure_sentences(annotation, fill.methods)
     if not annotation.label_values():
         nothing = _("All drawn slices are empty, so there is nothing to fill.")
+        if is_corrected:
+            nothing = _("All drawn slices are empty, so the fill has only what follows from the corrections.")
         return [*sentences, *([] if fill.methods else [nothing]), *structures]
     sentences += structures
     lost = []
-    for values, part in annotation.structure_groups():
-        sentences += _thin_sentences(part, values, names)
+    groups = annotation.structure_groups()
+    for values, part in groups:
+        sentences += _thin_sentences(part, values, names, groups.is_whole)
         lost += [one for one in lost_structures(part, fill.labels, ends) if one.label in values]
     sentences += lost_sentences(lost, names)
     measured = [s for s in fill.scores if fill.methods.get(s.label) == s.method]
@@ -50,11 +56,24 @@ def fill_warnings(annotation: SparseAnnotation, fill: Fill, names: Mapping[int, 
     return sentences
 
 
-def _thin_sentences(annotation: SparseAnnotation, values: Sequence[int], names: Mapping[int, str]) -> list[str]:
-    """On structures that single drawn slices show."""
+def _thin_sentences(
+    annotation: SparseAnnotation, values: Sequence[int], names: Mapping[int, str], is_whole: bool
+) -> list[str]:
+    """On structures that single drawn slices show; `is_whole`: the annotation has all drawn slices."""
     drawn = DrawnSlices.of(annotation)
     stack, stacks = drawn.main, drawn.stacks
     if len(stack.indices) == 1 and len(stacks) == 1:
+        if not is_whole:
+            text = _(
+                "Only one drawn slice is marked for {structures}, so their fill on both sides of it is a guess. Draw "
+                "them on at least two more slices, or mark more of the drawn ones for them."
+            )
+            if len(values) == 1:
+                text = _(
+                    "Only one drawn slice is marked for {structures}, so its fill on both sides of that slice is a "
+                    "guess. Draw it on at least two more slices, or mark more of the drawn ones for it."
+                )
+            return [text.format(structures=listed([f"'{names.get(v, v)}'" for v in values], _MOST_NAMED))]
         return [
             _("Only one slice is drawn, so the fill on both sides of it is a guess. Draw at least two more slices.")
         ]

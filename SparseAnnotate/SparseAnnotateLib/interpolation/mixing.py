@@ -130,15 +130,19 @@ class Evidence:
         return np.array([kept if name in _FOLLOW_THE_IMAGE else 1.0 for name in self.sources])
 
     def scores(self, chosen: Mapping[int, Shares]) -> list[HiddenScore]:
-        """How well each source alone, and the chosen mixture, predicts each label."""
+        """How well each source alone, and the chosen mixture, predicts each label.
+
+        Of a mixture with further sources, which were not tried, that of these alone, in the same proportions.
+        """
         tried, found = mixtures(len(self.sources)), []
         alone = {name: np.eye(len(self.sources))[n] for n, name in enumerate(self.sources)}
         for value, counts in self.counts.items():
             if not self.slices[value]:
                 continue
             ways = dict(alone)
-            if value in chosen:
-                ways[MIXTURE] = np.array([chosen[value][name] for name in self.sources])
+            own = np.array([chosen.get(value, {}).get(name, 0.0) for name in self.sources])
+            if own.any():
+                ways[MIXTURE] = own / own.sum()
             for name, shares in ways.items():
                 both, either = counts[int(np.abs(tried - shares).sum(1).argmin())]
                 spacing = self.spacing_mm[value] / self.slices[value]

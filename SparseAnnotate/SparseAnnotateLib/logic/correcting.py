@@ -83,9 +83,10 @@ class Correcting:
         if structure not in answer.segments.values():
             known = listed([f"'{name}'" for name in answer.segments.values()], 8)
             raise BadInputError(
-                _("'{result}' has no segment '{structure}'. It has: {known}.").format(
-                    result=answer.node.GetName(), structure=structure, known=known
-                )
+                _(
+                    "'{result}' has no segment '{structure}'. It has: {known}. Choose one of these, or draw the "
+                    "structure on a slice, mark the slice, and fill again."
+                ).format(result=answer.node.GetName(), structure=structure, known=known)
             )
         geometry = scene.geometry_of(volume_node)
         stroke = Stroke.ball(geometry, at, answer.values[structure], not outside, radius, seconds)

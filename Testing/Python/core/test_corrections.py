@@ -19,6 +19,7 @@ from SparseAnnotateLib.core import (
     VolumeGeometry,
     Watch,
 )
+from SparseAnnotateLib.core.added_corrections import with_correction
 from SparseAnnotateLib.core.corrections import Corrections, Stroke
 from SparseAnnotateLib.core.images import read_labels, write_image
 from SparseAnnotateLib.core.oracle import drawn_from_reference
@@ -221,6 +222,16 @@ def test_a_slice_that_does_not_speak_for_a_structure_takes_corrections_of_it():
     assert known[4, :5].all()
     assert known[4, 5:].sum() == 1, "there the tumor may be"
     assert annotation.known_in(everywhere, 1)[4].all()
+
+
+def test_only_what_counts_of_a_stroke_contradicts_earlier_ones():
+    """On the slice, which decides structure 1, a stroke of it is left out and contradicts nothing."""
+    first = stroke(2, True, (4, 7), (4, 7), (4, 7))
+    before = partly_drawn(first)
+    again = with_correction(before, replace(first, value=1))
+    left = len(first.voxels) - len(again.stroke.voxels)
+    assert left > 0
+    assert again.notes[1].startswith(f"{len(again.stroke.voxels)} voxels contradict an earlier correction")
 
 
 def test_slices_drawn_from_a_reference_show_the_reference():

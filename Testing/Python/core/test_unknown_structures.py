@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import tracemalloc
 
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 
 from SparseAnnotateLib.core import Cohort, Ledger, Plane, SliceState, SparseAnnotation, VolumeGeometry
+from SparseAnnotateLib.core.corrections import Corrections, Stroke
 from SparseAnnotateLib.core.oracle import drawn_from_reference
 from SparseAnnotateLib.core.planes import slice_layer
 from SparseAnnotateLib.core.structure_notes import structure_sentences
@@ -162,6 +164,20 @@ def test_undecided_voxels_stay_undecided_for_all_structures(annotation):
     both = SparseAnnotation(annotation.labels, annotation.ledger, GEOMETRY, undecided, NAMES)
     assert not both.supervised_mask()[2, :4].any()
     assert not both.unknown_structures().index[2, :4].any()
+
+
+def test_a_correction_adds_to_what_a_slice_says_of_other_structures(annotation):
+    corrected = np.zeros(SHAPE, dtype=bool)
+    corrected[2, :, 3:5] = True  # the slice decides the liver only
+    corrected[4, 5:, 3:5] = True  # on no slice
+    stroke = Stroke.of(corrected, 2, False)
+    unknown = dataclasses.replace(annotation, corrections=Corrections(SHAPE, (stroke,))).unknown_structures()
+    sets = [(), *unknown.sets]
+    for voxel in zip(*map(np.ndarray.tolist, np.nonzero(corrected)), strict=True):
+        if annotation.labels[voxel]:
+            continue
+        left = tuple(value for value in (1, 5) if not deciding(voxel, value))
+        assert sets[unknown.index[voxel]] == left
 
 
 def test_structures_and_unknown_voxels_survive_the_cohort_folder(tmp_path, annotation):

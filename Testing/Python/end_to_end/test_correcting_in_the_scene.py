@@ -281,7 +281,7 @@ def test_a_copy_on_the_grid_of_the_volume_keeps_them(mrml, logic, drawn):
 
 def test_bad_input(mrml, logic, drawn):
     volume = drawn[0]
-    with pytest.raises(BadInputError, match="no segment 'spleen'. It has: 'ball', 'box'"):
+    with pytest.raises(BadInputError, match="no segment 'spleen'. It has: 'ball', 'box'. Choose one"):
         logic.correct(volume, "spleen", point(volume, (8, 20, 21)))
     with pytest.raises(BadInputError, match="outside the volume"):
         logic.correct(volume, "ball", [1e4, 0.0, 0.0])

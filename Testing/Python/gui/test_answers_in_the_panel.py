@@ -117,6 +117,30 @@ def test_fill_with_a_model_and_run_give_the_same_answer(drawn):
     assert ui.confidenceCheckBox.toolTip == "This result has no confidence."
 
 
+@pytest.mark.parametrize("turns", [0, 3, 40])
+def test_a_fill_that_is_cancelled_leaves_everything_as_it_was(drawn, turns):
+    ui, util = drawn.ui, drawn.mrml.util
+
+    def nodes() -> list[str]:
+        kinds = ("vtkMRMLSegmentationNode", "vtkMRMLVolumeNode", "vtkMRMLTableNode")
+        return sorted(node.GetName() for kind in kinds for node in util.getNodesByClass(kind))
+
+    before = nodes()
+    ui.fillButton.click()
+    for _turn in range(turns):
+        drawn.application.processEvents()
+    assert drawn.logic.isBusy
+    ui.cancelButton.click()
+    drawn.idle()
+    assert drawn.message == "Cancelled. Finished work is kept."
+    assert nodes() == before
+    assert not ui.jobFrame.visible
+    assert drawn.panel.result.node is None
+    ui.fillButton.click()
+    drawn.idle()
+    assert drawn.panel.result.node.GetName() == "ball fill"
+
+
 def test_a_result_of_another_volume_is_not_offered_to_apply(drawn):
     ui, panel = drawn.ui, drawn.panel
     other = drawn.add_ball("other")

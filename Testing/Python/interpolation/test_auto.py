@@ -172,6 +172,16 @@ def test_evidence_of_several_volumes_is_summed():
     assert all(s.spacing_mm == 10.0 for s in scores)
 
 
+def test_the_score_of_a_mixture_with_a_run_is_that_of_the_methods_in_the_same_proportions():
+    evidence = tally(*range(11))
+    alone = {s.method: s.dice for s in evidence.scores({1: {"shape": 0.4, "random_walk": 0.6}})}
+    shares = {"shape": 0.16, "random_walk": 0.24, "run 'first'": 0.6}
+    assert {s.method: s.dice for s in evidence.scores({1: shares})} == alone
+    # Where all comes from the run, there is no such mixture.
+    of_run = {"shape": 0.0, "random_walk": 0.0, "run 'first'": 1.0}
+    assert {s.method for s in evidence.scores({1: of_run})} == {"shape", "random_walk"}
+
+
 def test_each_structure_gets_the_method_that_fills_it_best():
     labels = np.ones((25, 20, 20), np.uint8)
     labels[:, :, 10:] = 2

@@ -145,3 +145,9 @@ def test_a_label_that_needs_more_room(spread):
     again = filled(method, annotation(FAR, large), before)
     assert (again.fill.labels.reshape(-1)[large.voxels] == 300).all()
     assert_same(again, filled(interpolator_named("shape"), annotation(FAR, large)))
+
+
+def test_of_empty_slices_with_corrections_it_is_not_said_that_there_is_nothing_to_fill():
+    found = filled(interpolator_named("shape"), annotation(FAR, labels=np.zeros_like(TUBE)))
+    assert found.fill.labels.any()
+    assert found.warnings[0].endswith("so the fill has only what follows from the corrections.")

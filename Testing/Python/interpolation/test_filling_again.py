@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from small_volumes import noisy_image
 from sparse_fills import annotation_of, axial, blobs, discs, filled
 from SparseAnnotateLib.core import Plane
-from SparseAnnotateLib.interpolation import AutoInterpolator, interpolator_named
+from SparseAnnotateLib.interpolation import AutoInterpolator, finished_fill, interpolator_named
 from SparseAnnotateLib.interpolation.chance_filling import ChanceInterpolator
 from SparseAnnotateLib.interpolation.interpolators.shape import ShapeInterpolator
 
@@ -136,3 +137,21 @@ def test_where_a_source_that_knows_the_whole_volume_counts_more_is_filled_again(
         previous = mixture.fill(axial(labels, before), None)
         again = mixture.refill(previous, axial(labels, after), None, [(Plane.AXIAL, 6)])
         same(again, mixture.fill(axial(labels, after), None))
+
+
+def test_structures_whose_labels_have_changed_keep_their_own_shares_and_scores():
+    """As after the segments were put into another order, between two fills in one scene."""
+    labels = blobs(3, (25, 30, 34), 2)
+    image = noisy_image(labels)
+    numbers, drawn = np.array([0, 2, 1], np.uint8), list(range(0, 25, 4))
+    names = {1: "one", 2: "two"}, {2: "one", 1: "two"}
+    before, after = (
+        replace(axial(shown, drawn), names=own) for shown, own in zip((labels, numbers[labels]), names, strict=True)
+    )
+    method = interpolator_named("auto")
+    previous = finished_fill(method, before, lambda: image, names[0])
+    found = finished_fill(method, after, lambda: image, names[1], None, previous)
+    whole = finished_fill(interpolator_named("auto"), after, lambda: image, names[1])
+    same(found.fill, whole.fill)
+    assert found.fill.shares == whole.fill.shares
+    assert found.summary == whole.summary

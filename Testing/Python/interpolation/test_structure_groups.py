@@ -119,6 +119,17 @@ def test_warnings_say_what_is_unknown_and_where():
     assert "unknown" not in " ".join(made("shape", annotation(("liver", "tumor"))).warnings)
 
 
+def test_a_structure_that_one_of_several_slices_speaks_for_is_named():
+    labels = reference()
+    ledger = Ledger()
+    for index, structures in ((6, ["liver"]), (10, ["liver", "tumor"]), (14, ["liver"])):
+        ledger = ledger.with_state(Plane.AXIAL, index, SliceState.DRAWN, structures=structures)
+    drawn = SparseAnnotation(labels, ledger, GEOMETRY, names=NAMES)
+    sentences = " ".join(made("shape", drawn).warnings)
+    assert "Only one drawn slice is marked for 'tumor', so its fill" in sentences
+    assert "Only one slice is drawn" not in sentences
+
+
 def test_a_structure_decided_on_no_slice_is_said_and_left_out():
     ledger = Ledger()
     for index in (4, 16, 28):

@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import pytest
 import torch
 
-from SparseAnnotateLib.core import Watch
+from SparseAnnotateLib.core import Ledger, Watch
 from SparseAnnotateLib.core.corrections import Stroke
-from SparseAnnotateLib.learning.data.patches import extract_patch
+from SparseAnnotateLib.learning.data.patches import PatchSampler, Placing, extract_patch
 from SparseAnnotateLib.learning.data.training_cases import training_cases
 from SparseAnnotateLib.learning.training.losses import SparseLoss
 from SparseAnnotateLib.worker import requests
@@ -117,3 +118,38 @@ def test_after_a_stroke_that_says_what_a_voxel_is_not_fills_can_still_be_learned
     corrected(ball_cohort)
     requests.fill(requests.FillRequest(str(ball_cohort.folder), method="shape"), Watch())
     assert cases(ball_cohort, tmp_path, 0.5)
+
+
+def test_corrections_on_a_slice_that_is_held_out_are_not_learned_from(ball_cohort, tmp_path):
+    """A slice that speaks for one structure may have corrections of another."""
+    name = ball_cohort.annotated_cases()[0]
+    before = ball_cohort.annotation(name)
+    entries = tuple(replace(entry, structures=("shell",)) for entry in before.ledger.entries)
+    ball_cohort.save_annotation(name, replace(before, ledger=Ledger(entries)))
+    voxels = np.flatnonzero(before.supervised_mask() & (before.labels == 2))[:5]
+    ball_cohort.add_correction(name, Stroke(voxels, 2, True))
+    case = next(case for case in cases(ball_cohort, tmp_path) if case.name == name)
+    there = mask(ball_cohort, name, voxels)
+    (index,) = np.unique(np.argwhere(there)[:, 0])
+    assert (extract_patch(case, (0, 0, 0), case.shape)["supervised"][0][there]).all()
+    left = tuple(s for s in case.slices if s != (0, index))
+    case = replace(case, slices=left, held_out=((0, int(index)),))
+    assert not extract_patch(case, (0, 0, 0), case.shape)["supervised"][0][index].any()
+
+
+@pytest.mark.parametrize("placing", [Placing(), Placing(class_shares={0: 0.5, 1: 0.5}), Placing(foreground_share=0.0)])
+def test_slices_through_corrected_voxels_are_learned_from(ball_cohort, tmp_path, placing):
+    """All drawn slices are axial, and so are the patches: the corrections lie in none of them."""
+    ball_cohort.set_labels({1: "shell"})
+    name, inside, outside = corrected(ball_cohort)
+    case = next(case for case in cases(ball_cohort, tmp_path) if case.name == name)
+    sampler = PatchSampler([case], case.shape[1:], placing, seed=0, planes=(0,))
+    wanted = np.argwhere(mask(ball_cohort, name, np.concatenate([inside, outside])))[:, 0]
+    image = case.image.astype(np.float32)
+    seen = {
+        index
+        for patch in sampler.patches(0, range(200))
+        for index in set(wanted.tolist())
+        if np.array_equal(patch.arrays["image"][0], image[index])
+    }
+    assert seen == set(wanted.tolist())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -113,6 +115,29 @@ def test_a_fill_to_which_a_run_has_added_a_structure_is_learned_from(ball_cohort
         write_image(ball_cohort.fill_path(name), done.fill.labels, annotation.geometry, facts=facts)
         write_image(ball_cohort.fill_confidence_path(name), done.fill.confidence, annotation.geometry, facts=facts)
     assert len(cases(ball_cohort, tmp_path, 0.5)) == 2
+
+
+@pytest.mark.parametrize("is_filled_before", [False, True])
+def test_a_fill_to_which_a_correction_has_added_a_structure_is_learned_from(ball_cohort, tmp_path, is_filled_before):
+    """The drawn slices say nothing of the structure: where it may be on them, the fill is not certain."""
+    name = ball_cohort.annotated_cases()[0]
+    before = ball_cohort.annotation(name)
+    entries = tuple(replace(entry, structures=("shell",)) for entry in before.ledger.entries)
+    ball_cohort.save_annotation(name, replace(before, ledger=Ledger(entries)))
+    where = before.geometry.matrix @ [16.0, 13.0, 8.0, 1.0]
+    correction = requests.CorrectRequest(str(ball_cohort.folder), name, "kernel", tuple(where[:3].tolist()), radius=3.0)
+    if is_filled_before:
+        fill(ball_cohort)
+    requests.correct(correction, Watch())
+    if not is_filled_before:
+        fill(ball_cohort)
+    confidence = read_image(ball_cohort.fill_confidence_path(name))[0]
+    annotation = ball_cohort.annotation(name)
+    is_open = annotation.supervised_mask() & ~annotation.decided_mask() & ~annotation.corrected_mask()
+    assert is_open.any()
+    assert (confidence[is_open] < 100).all()
+    weights = cases(ball_cohort, tmp_path, 0.5)[0].weights
+    assert (weights[annotation.geometry.to_standard_order(annotation.corrected_mask())] == 1).all()
 
 
 def test_cases_whose_names_look_like_those_of_files_have_files_of_their_own(ball_cohort, tmp_path):

@@ -48,11 +48,16 @@ class Patch:
     case: str
 
 
+_Place = tuple[TrainingCase, tuple[int, int] | None]
+"""A drawn slice of a case, as (axis, index); None: its corrected voxels."""
+
+
 class PatchSampler:
     """Draws patches; patch `number` of an iteration is always the same, in any process.
 
     First a voxel is chosen according to `placing`: of a random structure on a random drawn slice that shows it, any of
-    a random drawn slice, or any of a random volume. The patch is then placed at random around it, or centered on it.
+    a random drawn slice, or any of a random volume. The corrected voxels of a case count as one more drawn slice. The
+    patch is then placed at random around it, or centered on it.
     Slices (Zheng 2020, eq. 1: a volume and a plane at random each time) go through that voxel in a random
     plane; in planes other than the drawn one only the drawn lines of it are supervised.
 
@@ -72,13 +77,21 @@ class PatchSampler:
     ):
         self._cases, self._patch, self._placing, self._seed, self._planes = cases, patch, placing, seed, planes
         self._shapes = {case: case.shape for case in cases}
-        self._slices = [(case, s) for case in cases for s in case.slices]
+        self._corrected = {case: np.argwhere(case.corrected) for case in cases if case.corrected is not None}
+        self._slices: list[_Place] = [(case, s) for case in cases for s in case.slices]
+        self._slices += [(case, None) for case, voxels in self._corrected.items() if len(voxels)]
         shown = sorted({c for case in cases for c in (*case.by_class, *case.located)})
-        self._by_class = {c: [(case, s) for case in cases for s in case.by_class.get(c, ())] for c in shown}
+        self._by_class: dict[int, list[_Place]] = {
+            c: [
+                *((case, s) for case in cases for s in case.by_class.get(c, ())),
+                *((case, None) for case in self._corrected if len(self._corrected_as(case, c))),
+            ]
+            for c in shown
+        }
         self._located = {c: [case for case in cases if len(case.located.get(c, ()))] for c in shown}
         shares = placing.class_shares or {c: placing.foreground_share / len(shown) for c in shown}
         if shares.get(0, 0.0) > 0:
-            self._by_class[0] = [(case, s) for case, s in self._slices if _shows_background(case, s)]
+            self._by_class[0] = [(case, s) for case, s in self._slices if self._shows_background(case, s)]
             self._located[0] = []
             shown = [0, *shown] if self._by_class[0] else shown
         self._classes = [c for c in shown if shares.get(c, 0.0) > 0]
@@ -124,7 +137,10 @@ class PatchSampler:
                 return case, [int(rng.choice(indices)) for indices in left]
             case = self._cases[int(rng.integers(len(self._cases)))]
             return case, [int(rng.integers(n)) for n in self._shapes[case]]
-        case, (axis, index) = self._slices[int(rng.integers(len(self._slices)))]
+        case, drawn_slice = self._slices[int(rng.integers(len(self._slices)))]
+        if drawn_slice is None:
+            return case, _one_of(self._corrected[case], rng)
+        axis, index = drawn_slice
         voxel = [int(rng.integers(n)) for a, n in enumerate(self._shapes[case]) if a != axis]
         voxel.insert(axis, index)
         return case, voxel
@@ -133,23 +149,41 @@ class PatchSampler:
         slices = self._by_class[wanted]
         if self._located[wanted] and (not slices or rng.random() < 0.5):
             case = self._located[wanted][int(rng.integers(len(self._located[wanted])))]
-            voxels = case.located[wanted]
-            return case, voxels[int(rng.integers(len(voxels)))].tolist()
-        case, (axis, index) = slices[int(rng.integers(len(slices)))]
-        inside = np.argwhere(_shown(case, (axis, index), wanted))
-        voxel = inside[int(rng.integers(len(inside)))].tolist()
+            return case, _one_of(case.located[wanted], rng)
+        case, drawn_slice = slices[int(rng.integers(len(slices)))]
+        if drawn_slice is None:
+            return case, _one_of(self._corrected_as(case, wanted), rng)
+        voxel = _one_of(np.argwhere(_shown(case, drawn_slice, wanted)), rng)
+        axis, index = drawn_slice
         voxel.insert(axis, index)
         return case, voxel
+
+    def _corrected_as(self, case: TrainingCase, wanted: int) -> np.ndarray:
+        """(n, 3): the corrected voxels of a class; those with anything unknown are not background."""
+        voxels = self._corrected[case]
+        places = tuple(voxels.T)
+        chosen = case.labels[places] == wanted
+        if not wanted and case.unknown is not None:
+            chosen &= case.unknown[places] == 0
+        found: np.ndarray = voxels[chosen]
+        return found
+
+    def _shows_background(self, case: TrainingCase, drawn_slice: tuple[int, int] | None) -> bool:
+        if drawn_slice is None:
+            return len(self._corrected_as(case, 0)) > 0
+        return bool(_shown(case, drawn_slice, 0).any())
+
+
+def _one_of(voxels: np.ndarray, rng: np.random.Generator) -> list[int]:
+    """One of some voxels, (n, coordinates)."""
+    found: list[int] = voxels[int(rng.integers(len(voxels)))].tolist()
+    return found
 
 
 def _shown(case: TrainingCase, drawn_slice: tuple[int, int], wanted: int) -> np.ndarray:
     """(rows, columns) bool: where a drawn slice shows a class; voxels with anything unknown are not background."""
     shown: np.ndarray = case.labels[slice_layer(*drawn_slice)] == wanted
     return shown if wanted else shown & case.decided_on(*drawn_slice) & ~case.unknown_on(*drawn_slice)
-
-
-def _shows_background(case: TrainingCase, drawn_slice: tuple[int, int]) -> bool:
-    return bool(_shown(case, drawn_slice, 0).any())
 
 
 def _undrawn(case: TrainingCase) -> list[np.ndarray]:
@@ -181,19 +215,23 @@ def extract_patch(case: TrainingCase, start: Sequence[int], size: Sequence[int])
     patch = {"image": cut(image, np.float32).reshape(-1, *size), "label": cut(case.labels)[None]}
     if case.distance_classes:
         patch["distances"] = _distances(case, start, size, inside, place)
-    # Held-out slices last: where they cross a learned one, their voxels are not learned from.
-    for slices, counts in ((case.slices, True), (case.held_out, False)):
+
+    def mark(slices: Sequence[tuple[int, int]], is_learned: bool) -> None:
         for axis, index in slices:
             if inside[axis].start <= index < inside[axis].stop:
                 layer: list[int | slice] = list(place)
                 layer[axis] = index - start[axis]
-                if weights is None or not counts:
-                    supervised[tuple(layer)] = counts
+                supervised[tuple(layer)] = is_learned
+
+    if weights is None:
+        mark(case.slices, True)
     undecided, corrected = case.undecided, case.corrected
     if undecided is not None:
         supervised[cut(undecided) if corrected is None else cut(undecided) & ~cut(corrected)] = 0
     if corrected is not None and weights is None:
         supervised[cut(corrected)] = True
+    # Last: where they cross a learned slice, or were corrected, the voxels of held-out slices are not learned from.
+    mark(case.held_out, False)
     patch["supervised"] = supervised[None]
     if case.unknown_sets:
         unknown = case.unknown
