@@ -11,6 +11,7 @@ import slicer
 from ..core.pieces import finding_box, result_of, slabs
 from .copied_voxels import copying_voxels
 from .segment_representations import BINARY_LABELMAP
+from .segmentation_layers import new_segment_id
 from .volume_nodes import local_ijk_to_ras, require_scalar_volume, vtk_matrix
 
 _STATUS_TAG = "Segmentation.Status"
@@ -68,7 +69,7 @@ def segmentation_of_layer(
     for value, segment_name in names.items():
         segment = _segment_like(segment_name, int(value), like)
         segment.AddRepresentation(BINARY_LABELMAP, layer)
-        segmentation.AddSegment(segment, segmentation.GenerateUniqueSegmentID(segment_name))
+        segmentation.AddSegment(segment, new_segment_id(node, segment_name))
     return node
 
 
