@@ -33,6 +33,7 @@ from .corrections_store import store_corrections
 from .ledger_store import store_ledger
 from .modality import modality_of
 from .new_segmentations import new_segmentation
+from .node_names import savable
 from .opened_case import OpenedCase, note_opened
 from .results import FILL, origin_now, set_made_by, set_method, store_origin
 from .segment_looks import present_segments
@@ -177,7 +178,7 @@ def _open_channel(nodes: OpenedNodes, cohort: Cohort, case: str, channel: str, g
 
 
 def _volume_node(name: str, array: np.ndarray, ijk_to_ras: np.ndarray):
-    node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", name)
+    node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", savable(name))
     node.SetIJKToRASMatrix(vtk_matrix(ijk_to_ras))
     node.CreateDefaultDisplayNodes()
     slicer.util.updateVolumeFromArray(node, array)
