@@ -88,6 +88,11 @@ class Segments:
         )
 
 
+def segmentations(mrml) -> dict[str, Any]:
+    """The segmentations of the scene by their names."""
+    return {node.GetName(): node for node in mrml.util.getNodesByClass("vtkMRMLSegmentationNode")}
+
+
 def require_same_as_folder(mrml, logic, volume, folder, with_results: bool = True) -> None:
     """All that the scene shows of a case is what its folder has, voxel by voxel."""
     cohort, name = Cohort.open(folder), scene.opened_case(volume).case
@@ -103,11 +108,7 @@ def require_same_as_folder(mrml, logic, volume, folder, with_results: bool = Tru
     assert logic.ledger(volume).decided == expected
     assert logic.ledger(volume).todo == cohort.ledger(name).todo
     assert logic.corrections(volume).strokes == cohort.corrections(name).strokes
-    (reference,) = [
-        n
-        for n in mrml.util.getNodesByClass("vtkMRMLSegmentationNode")
-        if n.GetName() == f"{volume.GetName()} reference"
-    ]
+    reference = segmentations(mrml)[f"{volume.GetName()} reference"]
     np.testing.assert_array_equal(scene.labels_of(reference, volume, value_of), cohort.reference(name))
     if not with_results:
         return
@@ -181,7 +182,7 @@ def test_nothing_but_what_was_drawn_changes_from_door_to_door(mrml, logic, folde
     logic.markSkipped(first, "axial", 20)
     assert Segments.of(logic.drawnIn(first)) == segments
     assert provenance_of(logic, first) == sources
-    nodes = {node.GetName(): node for node in mrml.util.getNodesByClass("vtkMRMLSegmentationNode")}
+    nodes = segmentations(mrml)
     for name, labels in shown.items():
         node = nodes[name]
         np.testing.assert_array_equal(scene.labels_of(node, first, scene.label_values(node)), labels, err_msg=name)
