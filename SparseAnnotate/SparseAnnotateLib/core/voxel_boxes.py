@@ -61,7 +61,17 @@ def shared_part(box: Box, other: Box) -> Box | None:
 
 def boxes_of_values(array: np.ndarray) -> dict[int, Box]:
     """The smallest part of a (K, J, I) array of unsigned integers around each of its values other than 0."""
-    from scipy import ndimage
-
-    found = ndimage.find_objects(array) if array.size else []
-    return {value: box for value, box in enumerate(found, start=1) if box is not None}
+    places = np.flatnonzero(array)
+    if not len(places):
+        return {}
+    found = array.reshape(-1)[places]
+    order = np.argsort(found, kind="stable")
+    values, firsts = np.unique(found[order], return_index=True)
+    along = [indices[order] for indices in np.unravel_index(places, array.shape)]
+    lowest = [np.minimum.reduceat(indices, firsts).tolist() for indices in along]
+    highest = [np.maximum.reduceat(indices, firsts).tolist() for indices in along]
+    sides = zip(zip(*lowest, strict=True), zip(*highest, strict=True), strict=True)
+    return {
+        int(value): along_axes(slice(low, high + 1) for low, high in zip(*corners, strict=True))
+        for value, corners in zip(values, sides, strict=True)
+    }

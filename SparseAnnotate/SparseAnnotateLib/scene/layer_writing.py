@@ -32,6 +32,7 @@ from .segmentation_layers import LabelOf, NamedLayer, named_layers, segment_ids
 from .segmentation_nodes import aligned_voxels, common_part, on_slices, required_alignment
 from .volume_nodes import geometry_of
 
+_FEW_LAYERS = 4
 _AS_THE_VOLUME = ((0, 1, 2), (False, False, False))  # axes and flips of a layer that lies as the volume's array does
 
 
@@ -226,8 +227,6 @@ def comparing_labels(
     for one in layers:
         boxes[id(one)] = _box_of(one, segmentation_node, volume_node)
         yield
-        if voxel_stamp(segmentation_node) != before:
-            return None
     for slab in slabs(shape, dtype.itemsize):
         if voxel_stamp(segmentation_node) != before:
             return None
@@ -238,8 +237,7 @@ def comparing_labels(
         first = (
             [side.start + step for side, step in zip(there[1], origin, strict=True)] if there is not None else origin
         )
-        # With hundreds of layers, looking at all of the slab for each of them would take minutes.
-        places = {value: moved_by(box, first) for value, box in boxes_of_values(part).items()}
+        places = _places_of(values, part, first, len(layers))
         for layer, names in groups:
             shown = shared_part(boxes[id(layer)], region) if layer is not None else None
             wanted_in = [places[values[name]] for name in names if values[name] in places]
@@ -265,6 +263,16 @@ def comparing_labels(
                 differing |= {name for name in names if values[name] in found}
         yield
     return differing
+
+
+def _places_of(values: Mapping[str, int], part: np.ndarray, first: Sequence[int], layers: int) -> dict[int, Box]:
+    """Where the named labels may be in the volume; `part`: some of its labels, that begin at the voxel `first`.
+
+    With hundreds of layers, looking at all of the part for each of them would take minutes.
+    """
+    if layers > _FEW_LAYERS:
+        return {value: moved_by(box, first) for value, box in boxes_of_values(part).items()}
+    return dict.fromkeys(values.values(), _box_at(first, part.shape)) if part.any() else {}
 
 
 def _box_of(layer: NamedLayer, segmentation_node, volume_node) -> Box:
