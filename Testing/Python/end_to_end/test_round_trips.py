@@ -313,3 +313,21 @@ def test_the_frames_of_a_sequence_are_as_they_were_in_a_scene_that_is_opened_aga
         assert [entry.key for entry in cohort.ledger(name).decided] == decided
     assert main(["fill", str(cohort_folder), "--method", "shape", "--quiet"]) == 0
     assert everything_in(cohort_folder)
+
+
+def test_a_second_cohort_is_opened_beside_the_first(mrml, logic, folder, tmp_path):
+    other = Cohort.create(tmp_path / "other", "other", {1: NAMES[1], 2: "only here"})
+    other.add_case("b", noisy_image(ball()), VolumeGeometry.from_spacing((24, 28, 32), (1.0, 1.0, 1.0)))
+    before = everything_in(folder)
+    (first,) = logic.openCohort(folder, cases=["b"])
+    (second,) = logic.openCohort(other.folder)
+    assert scene.segment_names(logic.drawnIn(second)) == [NAMES[1], "only here"]
+    logic.markEmpty(second, "axial", 0)
+    assert Cohort.open(other.folder).ledger("b").is_decided(Plane.AXIAL, 0)
+    assert everything_in(folder) == before
+    # Each goes into its own folder, whichever is selected.
+    logic.markEmpty(first, "axial", 0)
+    assert Cohort.open(folder).ledger("b").is_decided(Plane.AXIAL, 0)
+    assert Cohort.open(other.folder).labels == {1: NAMES[1], 2: "only here"}
+    with pytest.raises(BadInputError, match="belongs to the cohort in"):
+        logic.fillBetweenSlices(first, "shape", earlier=["fill"])
