@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Literal
 
 from .cohort import Cohort
+from .errors import BadInputError, FileWriteError
 from .strict_json import read_json, write_json
 
 _FILE = "colors.json"
@@ -30,8 +32,15 @@ def known_colors(cohort: Cohort) -> dict[str, Color]:
 
 
 def note_colors(cohort: Cohort, colors: Mapping[str, Color]) -> None:
-    """Keep the colors of the cohort's structures, in place of earlier ones. Raises BadInputError, FileWriteError."""
-    known, ours = known_colors(cohort), set(cohort.labels.values())
+    """Keep the colors of the cohort's structures, in place of earlier ones, where the folder can be written.
+
+    Nothing else depends on them, so a damaged file is replaced.
+    """
+    known: dict[str, Color] = {}
+    with suppress(BadInputError):
+        known = known_colors(cohort)
+    ours = set(cohort.labels.values())
     found = known | {name: color for name, color in colors.items() if name in ours}
     if found != known:
-        write_json(cohort.state_folder / _FILE, KnownColors(found), checksum=False)
+        with suppress(FileWriteError):
+            write_json(cohort.state_folder / _FILE, KnownColors(found), checksum=False)

@@ -331,3 +331,15 @@ def test_a_second_cohort_is_opened_beside_the_first(mrml, logic, folder, tmp_pat
     assert Cohort.open(other.folder).labels == {1: NAMES[1], 2: "only here"}
     with pytest.raises(BadInputError, match="belongs to the cohort in"):
         logic.fillBetweenSlices(first, "shape", earlier=["fill"])
+
+
+def test_damaged_colors_are_named_when_a_case_is_opened_and_replaced_with_the_next_slice(mrml, logic, folder):
+    (folder / "colors.json").write_text("{")
+    (volume,) = logic.openCohort(folder, cases=["b"])
+    assert "colors.json" in logic.openingNotes()[0]
+    logic.drawnIn(volume).GetSegmentation().GetNthSegment(1).SetColor(0.25, 0.5, 0.75)
+    logic.markEmpty(volume, "axial", 0)
+    close(mrml, logic)
+    (volume,) = logic.openCohort(folder, cases=["b"])
+    assert not logic.openingNotes()
+    assert Segments.of(logic.drawnIn(volume)).colors[1] == (0.25, 0.5, 0.75)
