@@ -7,6 +7,8 @@ from collections.abc import Sequence
 
 from ..core import SparseAnnotateError
 from ..interpolation import INTERPOLATORS, methods_with
+from ..runs import DEFAULT_PRESET, PRESETS
+from ..runs.live_settings import LIVE_PRESET
 from ..selection import FEATURES, STRATEGIES
 from ..worker.recommend_request import NO_FEATURES
 from .shared_options import quoted
@@ -23,6 +25,7 @@ def unused_options(options: argparse.Namespace, arguments: Sequence[str]) -> lis
         "recommend": _of_recommend,
         "picture": _of_features,
         "import-drawn": _of_import_drawn,
+        "train": _of_training,
     }
     of_command = rules.get(options.command)
     return of_command(options) if of_command else []
@@ -72,6 +75,15 @@ def _of_recommend(options: argparse.Namespace) -> list[str]:
     if options.minutes is None:
         found += _sentence(options, ["seconds_per_slice"], "any budget but --minutes")
     return found
+
+
+def _of_training(options: argparse.Namespace) -> list[str]:
+    if options.settings or (options.recipe and options.preset):
+        return []  # what is trained is not known here
+    preset = options.preset or (LIVE_PRESET if options.live else DEFAULT_PRESET)
+    recipe = options.recipe or PRESETS[preset].recipe
+    names = {"2d": ["network", "patch"], "3d": ["network_2d"]}.get(recipe, [])
+    return _sentence(options, names, f"--recipe {recipe}" if options.recipe else f"--preset {preset}")
 
 
 def _of_import_drawn(options: argparse.Namespace) -> list[str]:

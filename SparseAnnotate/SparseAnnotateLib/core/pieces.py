@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from .voxel_boxes import Box
+from .voxel_boxes import Box, boxes_of_values, enclosing_box, moved_by
 
 PIECE_BYTES = 1 << 20  # some ten milliseconds of work, even where each voxel is looked at several times
 
@@ -76,3 +76,14 @@ def finding_box(array: np.ndarray) -> Generator[None, None, Box | None]:
         slice(int(rows[0]), int(rows[-1]) + 1),
         slice(int(columns[0]), int(columns[-1]) + 1),
     )
+
+
+def finding_boxes_of_values(array: np.ndarray) -> Generator[None, None, dict[int, Box]]:
+    """`voxel_boxes.boxes_of_values` in pieces."""
+    boxes: dict[int, Box] = {}
+    for slab in slabs(array.shape, array.itemsize):
+        for value, box in boxes_of_values(array[slab]).items():
+            found = moved_by(box, (slab.start, 0, 0))
+            boxes[value] = enclosing_box([boxes.get(value, found), found]) or found
+        yield
+    return boxes

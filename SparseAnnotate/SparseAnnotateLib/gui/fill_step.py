@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from slicer.i18n import tr as _
 
@@ -75,12 +76,18 @@ class FillStep(Step):
         takes_part = chosen.fillRun in self._runs and FILL_METHODS[chosen.fillMethod].chooses
         return chosen.fillRun if takes_part else NO_RUN
 
+    def _chosen(self) -> dict[str, Any]:
+        """What is chosen now, as arguments of `fillBetweenSlices`."""
+        chosen = self.session.parameters
+        beyond = None if chosen.beyond < 0 else chosen.beyond
+        return {"method": chosen.fillMethod, "beyond": beyond, "device": chosen.device, "runName": self._run()}
+
     def fill(self) -> None:
         """Fill between the drawn slices, as a preview."""
         volume = self.session.volume
         if volume is None:
             raise BadInputError(_("Select a volume first."))
-        self._start(volume, _("Filling ..."), self._filled)
+        self._start(volume, self._chosen(), _("Filling ..."), self._filled)
 
     def fill_all(self) -> None:
         """Fill all volumes of the cohort that have drawn slices, one after the other."""
@@ -89,10 +96,13 @@ class FillStep(Step):
         waiting = [node for node in self.session.volumes if node.GetID() in drawn]
         if not waiting:
             raise BadInputError(_("Draw a slice and mark it as drawn first."))
-        self._fill_next(waiting, [], [])
+        self._fill_next(waiting, self._chosen(), [], [])
 
-    def _fill_next(self, waiting: list, filled: list, problems: list[str]) -> None:
-        """Fill the first of the waiting volumes, then the others. One that cannot be filled does not stop them."""
+    def _fill_next(self, waiting: list, how: dict[str, Any], filled: list, problems: list[str]) -> None:
+        """Fill the first of the waiting volumes, then the others, all alike, whatever is chosen meanwhile.
+
+        One that cannot be filled does not stop them.
+        """
         waiting = [node for node in waiting if node.GetScene() is not None]
         if not waiting:
             self._result.show(*filled)
@@ -104,25 +114,12 @@ class FillStep(Step):
 
         def failed(error) -> None:
             problem = _("'{volume}': {problem}").format(volume=volume.GetName(), problem=error.message)
-            self._fill_next(others, filled, [*problems, problem])
+            self._fill_next(others, how, filled, [*problems, problem])
 
-        self._start(volume, text, lambda node: self._fill_next(others, [*filled, node], problems), failed)
+        self._start(volume, how, text, lambda node: self._fill_next(others, how, [*filled, node], problems), failed)
 
-    def _start(self, volume, text: str, done: Callable, failed: Callable | None = None) -> None:
-        session, chosen, run = self.session, self.session.parameters, self._run()
-        session.start(
-            text,
-            lambda **how: self.logic.fillBetweenSlices(
-                volume,
-                chosen.fillMethod,
-                beyond=None if chosen.beyond < 0 else chosen.beyond,
-                device=chosen.device,
-                runName=run,
-                **how,
-            ),
-            done,
-            failed,
-        )
+    def _start(self, volume, how: dict[str, Any], text: str, done: Callable, failed: Callable | None = None) -> None:
+        self.session.start(text, lambda **waiting: self.logic.fillBetweenSlices(volume, **how, **waiting), done, failed)
 
     def _filled(self, node) -> None:
         if self._result.show(node):

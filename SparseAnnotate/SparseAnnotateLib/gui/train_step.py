@@ -12,8 +12,9 @@ from slicer.i18n import tr as _
 
 from ..core import BadInputError, Progress, SparseAnnotateError
 from ..core.messages import counted, joined, listed
-from ..runs import AUTO
+from ..runs import AUTO, PRESETS
 from ..runs.dice_in_words import dice_range
+from .choice_labels import chosen_part
 from .event_loop import later
 from .result_step import ResultStep
 from .run_table import RunTable
@@ -56,6 +57,7 @@ class TrainStep(Step):
         session.on_click(ui.runButton, lambda: self.run([session.volume]))
         session.on_click(ui.runAllButton, lambda: self.run(session.volumes))
         session.on_click(ui.nextSlicesButton, self._recommend_next)
+        ui.presetSelector.connect("currentTextChanged(QString)", lambda _text: self._show_options())
 
     def summary(self) -> str:
         if self._training is not None:
@@ -93,9 +95,15 @@ class TrainStep(Step):
         why = busy or session.why_no_volume or (None if finished else why_no_run)
         for button in (ui.runButton, ui.runAllButton, ui.nextSlicesButton):
             session.enable(button, why)
+        self._show_options()
         if not self._is_looking:
             self._is_looking = True
             later(self._look_at_image)  # a fresh image takes a moment
+
+    def _show_options(self) -> None:
+        preset = chosen_part(self.ui.presetSelector, PRESETS)
+        has_3d = preset is None or preset.has_3d_model
+        self.session.enable(self.ui.patchLineEdit, None if has_3d else _("Only for a preset with a 3D model."))
 
     def _look_at_image(self) -> None:
         """Report how the active volume differs from those that the chosen run has learned from; then the others."""
@@ -157,8 +165,12 @@ class TrainStep(Step):
         """The settings that differ from the preset."""
         chosen = self.session.parameters
         settings: dict[str, Any] = {"iterations": chosen.iterations} if chosen.iterations else {}
-        settings |= {name: getattr(chosen, name) for name in ("network", "loss") if getattr(chosen, name) != AUTO}
-        if chosen.patch.strip():
+        has_3d = PRESETS[chosen.preset].has_3d_model
+        if chosen.network != AUTO:
+            settings["network" if has_3d else "network_2d"] = chosen.network
+        if chosen.loss != AUTO:
+            settings["loss"] = chosen.loss
+        if has_3d and chosen.patch.strip():
             settings["patch"] = _sides(chosen.patch)
         if chosen.fillWeight:
             settings["fill_weight"] = chosen.fillWeight

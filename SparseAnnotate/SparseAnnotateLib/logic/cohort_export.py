@@ -10,6 +10,7 @@ from ..client import Steps
 from ..core import BadInputError, Cohort, Progress
 from ..core.dicom_source import note_codes
 from ..core.messages import _
+from ..core.structure_colors import note_colors
 from .session import Session
 
 _WAIT_SECONDS = 10.0
@@ -102,6 +103,7 @@ class CohortExport:
                 yield progress
             if segmentation is not None:
                 note_codes(cohort, scene.codes_of(segmentation), are_newer=True)
+                note_colors(cohort, scene.colors_of(segmentation))
 
     def fills(self, volume_nodes: Sequence) -> Steps:
         """Write the fills in the scene that are up to date with the drawn slices."""

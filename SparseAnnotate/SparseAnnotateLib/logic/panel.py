@@ -561,6 +561,7 @@ class PanelLogic:
     def show_only(self, result_node) -> None:
         """Show this result, and hide the other results of the same volume with their confidences."""
         for node in scene.results_of(scene.volume_of(result_node)):
+            node.CreateDefaultDisplayNodes()  # where it was removed
             node.GetDisplayNode().SetVisibility(node is result_node)
             if node is not result_node and scene.confidence_of(node) is not None:
                 scene.hide_confidence(scene.confidence_of(node))

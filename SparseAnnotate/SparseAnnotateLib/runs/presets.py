@@ -28,6 +28,11 @@ class PresetEntry(Entry):
     is_thorough: bool = True
     changes: Mapping[str, Any] = field(default_factory=dict)
 
+    @property
+    def has_3d_model(self) -> bool:
+        """False when only a 2D model is trained, on which the settings of 3D models have no effect."""
+        return self.recipe != "2d"
+
 
 PRESETS: Registry[PresetEntry] = Registry(
     _("There is no preset '{name}'; choose one of {names}."), f"{__package__}.published"

@@ -56,7 +56,7 @@ from .corrections_store import (
     put_corrections_text,
     store_corrections,
 )
-from .dicom_nodes import codes_of, colors_of, dicom_files_of, reading_whole_masks, why_not_from_dicom
+from .dicom_nodes import dicom_files_of, reading_whole_masks, why_not_from_dicom
 from .figures_table import StoredFigures, batched_iou, figures_of, new_figures_table
 from .labels_in_pieces import collecting_labels
 from .last_applied import packing_applied, store_applied
@@ -126,6 +126,7 @@ from .segment_editing import (
     slice_masks,
     watch_segmentation,
 )
+from .segment_looks import codes_of, colors_of
 from .segmentation_layers import segment_ids
 from .segmentation_nodes import geometry_problem, labels_of, segment_names, structure_names
 from .segments_alike import add_segments_like

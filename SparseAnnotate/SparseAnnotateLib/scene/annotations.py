@@ -34,6 +34,7 @@ from .corrections_store import corrections_mark, corrections_of, knows_of_correc
 from .labels_in_pieces import collecting_labels
 from .ledger_store import ledger_text, store_ledger, stored_ledger
 from .modality import modality_of
+from .node_names import savable
 from .node_stamps import drawing_stamp, voxel_stamp
 from .opened_case import (
     OpenedCase,
@@ -79,7 +80,7 @@ def annotated_segmentation(volume_node, create: bool = False):
     name = (
         f"{volume_node.GetName()} annotation" if frame is None else f"{volume_node.GetName()} {frame.value} annotation"
     )
-    node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", name)
+    node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", savable(name))
     node.CreateDefaultDisplayNodes()
     node.SetReferenceImageGeometryParameterFromVolumeNode(volume_node)
     node.SetAndObserveTransformNodeID(volume_node.GetTransformNodeID())

@@ -17,6 +17,7 @@ from .confidence_overlay import (
     overlays_in_views,
 )
 from .copied_voxels import copying_voxels
+from .node_names import savable
 from .volume_nodes import local_ijk_to_ras, require_scalar_volume, vtk_matrix
 
 _CONFIDENCE_ROLE = "SparseAnnotate.Confidence"
@@ -51,7 +52,7 @@ def confidence_of_image(result_node, volume_node, image: vtk.vtkImageData):
     """`new_confidence` of voxels that `making_image` has made."""
     require_scalar_volume(volume_node)
     name = slicer.mrmlScene.GenerateUniqueName(f"{result_node.GetName()} confidence")
-    node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", name)
+    node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", savable(name))
     node.SetAttribute(_CONFIDENCE_ATTRIBUTE, "1")
     node.SetIJKToRASMatrix(vtk_matrix(local_ijk_to_ras(volume_node)))
     node.SetAndObserveTransformNodeID(volume_node.GetTransformNodeID())

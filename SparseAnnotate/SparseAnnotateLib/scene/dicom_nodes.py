@@ -1,4 +1,4 @@
-"""What Slicer knows of DICOM: the files that a volume was loaded from, and the terminology of segments."""
+"""What Slicer knows of DICOM: the files that a volume was loaded from; and segments as masks, for writing them."""
 
 from __future__ import annotations
 
@@ -7,17 +7,14 @@ from collections.abc import Iterator
 
 import numpy as np
 import slicer
-import vtk
 
 from ..core import BadInputError
-from ..core.dicom_codes import StructureCodes
 from ..core.messages import _
 from .segment_regions import whole_region
-from .segmentation_nodes import masks_of, segment_ids
+from .segmentation_nodes import masks_of
 from .volume_nodes import geometry_of
 
 _INSTANCES_ATTRIBUTE = "DICOM.instanceUIDs"  # set by Slicer's DICOM module
-_TERMINOLOGY_TAG = "TerminologyEntry"
 
 
 def why_not_from_dicom(volume_node) -> str | None:
@@ -71,21 +68,3 @@ def reading_whole_masks(segmentation_node, volume_node) -> Iterator[tuple[str, n
             whole = np.zeros(shape, dtype=bool)
             whole[box] = mask
             yield name, whole
-
-
-def codes_of(segmentation_node) -> dict[str, StructureCodes]:
-    """The codes in the terminology of each segment that has one, by the segment's name."""
-    found: dict[str, StructureCodes] = {}
-    for segment_id in segment_ids(segmentation_node):
-        segment, tag = segmentation_node.GetSegmentation().GetSegment(segment_id), vtk.reference("")
-        codes = StructureCodes.from_slicer(str(tag)) if segment.GetTag(_TERMINOLOGY_TAG, tag) else None
-        if codes is not None:
-            found[segment.GetName()] = codes
-    return found
-
-
-def colors_of(segmentation_node) -> dict[str, tuple[float, float, float]]:
-    """Red, green and blue of each segment, from 0 to 1, by its name."""
-    segmentation = segmentation_node.GetSegmentation()
-    segments = [segmentation.GetSegment(segment_id) for segment_id in segment_ids(segmentation_node)]
-    return {segment.GetName(): segment.GetColor() for segment in segments}

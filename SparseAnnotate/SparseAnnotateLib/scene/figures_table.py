@@ -11,6 +11,7 @@ import slicer
 import vtk
 
 from ..core import CaseFigures, metrics
+from .node_names import savable
 from .node_stamps import voxel_stamp
 from .results import made_by, volume_of
 
@@ -51,7 +52,7 @@ def new_figures_table(name: str, figures: CaseFigures, names: Mapping[int, str],
         names: label value to segment name.
         result_node, reference_node: the segmentations that were compared; see `figures_of`.
     """
-    node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLTableNode", name)
+    node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLTableNode", savable(name))
     table = vtk.vtkTable()
     structures = vtk.vtkStringArray()
     structures.SetName("Structure")

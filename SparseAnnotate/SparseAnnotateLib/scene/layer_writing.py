@@ -14,8 +14,16 @@ import numpy as np
 import slicer
 from vtk.util import numpy_support
 
-from ..core.pieces import finding_box, slabs
-from ..core.voxel_boxes import Box, along_axes, bounding_box
+from ..core.pieces import finding_boxes_of_values, slabs
+from ..core.voxel_boxes import (
+    Box,
+    along_axes,
+    bounding_box,
+    boxes_of_values,
+    enclosing_box,
+    moved_by,
+    shared_part,
+)
 from ..core.voxel_values import values_in
 from .node_stamps import voxel_stamp
 from .segment_regions import whole_region
@@ -24,6 +32,7 @@ from .segmentation_layers import LabelOf, NamedLayer, named_layers, segment_ids
 from .segmentation_nodes import aligned_voxels, common_part, on_slices, required_alignment
 from .volume_nodes import geometry_of
 
+_FEW_LAYERS = 4
 _AS_THE_VOLUME = ((0, 1, 2), (False, False, False))  # axes and flips of a layer that lies as the volume's array does
 
 
@@ -119,14 +128,18 @@ def making_voxels(
     """
     before, found = voxel_stamp(segmentation_node), []
     layers = named_layers(segmentation_node, values) if has_only_labelmaps(segmentation_node) else []
+    boxes = (yield from finding_boxes_of_values(labels)) if layers else {}
+    if voxel_stamp(segmentation_node) != before:
+        return None
     for layer in layers:
         if layer.label_of is None:
             continue
+        needed = enclosing_box(boxes[values[name]] for name in layer.names if values[name] in boxes)
         alignment = required_alignment(layer.image, segmentation_node, volume_node)
         if (alignment.axes, alignment.flips) != _AS_THE_VOLUME:
             continue
         new = yield from _making_voxels(
-            segmentation_node, volume_node, labels, layer, alignment.starts, before, without or {}
+            segmentation_node, volume_node, labels, needed, layer, alignment.starts, before, without or {}
         )
         if voxel_stamp(segmentation_node) != before:
             return None
@@ -139,23 +152,22 @@ def _making_voxels(
     segmentation_node,
     volume_node,
     labels: np.ndarray,
+    needed: Box | None,
     layer: NamedLayer,
     starts: tuple[int, int, int],
     before: tuple,
     without: Mapping[int, Sequence[int]],
 ) -> Generator[None, None, NewVoxels | None]:
-    """What one layer has to hold, see `making_voxels`; None when that is not possible, or something was changed."""
+    """What one layer has to hold, see `making_voxels`; None when that is not possible, or something was changed.
+
+    `needed`: the part of the volume around its labels.
+    """
     array, _starts = aligned_voxels(layer.image, segmentation_node, volume_node)
     own, dtype, extent = _box_at(starts, array.shape), array.dtype, layer.image.GetExtent()
     del array  # not kept: it may become invalid between two pieces
     assert layer.label_of is not None
     value_of = layer.label_of.inverse(dtype)
-    is_wanted = np.zeros(labels.shape, dtype=bool)
-    for slab in slabs(labels.shape, labels.itemsize):
-        if labels[slab].any():
-            is_wanted[slab] = value_of[labels[slab]] > 0
-        yield
-    box = _box_around(own, (yield from finding_box(is_wanted)))
+    box = _box_around(own, needed)
     size = along_axes(part.stop - part.start for part in box)
     scalars = numpy_support.create_vtk_array(numpy_support.get_vtk_array_type(dtype))
     scalars.SetNumberOfComponents(1)
@@ -211,30 +223,62 @@ def comparing_labels(
     if any(layer.label_of is None for layer in layers) or other_representation(segmentation_node):
         return None
     dtype = np.dtype(np.uint16 if max(values.values(), default=0) > 255 else np.uint8)
+    boxes: dict[int, Box] = {}
+    for one in layers:
+        boxes[id(one)] = _box_of(one, segmentation_node, volume_node)
+        yield
     for slab in slabs(shape, dtype.itemsize):
         if voxel_stamp(segmentation_node) != before:
             return None
         region = (slab, *whole[1:])
         there = common_part(labels, start, region) if labels is not None else None
+        part = labels[there[0]] if labels is not None and there is not None else np.zeros((0, 0, 0), dtype)
+        origin = [side.start for side in region]
+        first = (
+            [side.start + step for side, step in zip(there[1], origin, strict=True)] if there is not None else origin
+        )
+        places = _places_of(values, part, first, len(layers))
         for layer, names in groups:
+            shown = shared_part(boxes[id(layer)], region) if layer is not None else None
+            wanted_in = [places[values[name]] for name in names if values[name] in places]
+            box = enclosing_box([*wanted_in, *([shown] if shown is not None else [])])
+            if box is None:
+                continue
             label_of = LabelOf({values[name]: values[name] for name in names}, dtype)
-            now = np.zeros([part.stop - part.start for part in region], dtype=dtype)
+            now = np.zeros([side.stop - side.start for side in box], dtype=dtype)
             wanted = np.zeros_like(now)
-            if layer is not None and layer.label_of is not None:
+            if layer is not None and layer.label_of is not None and shown is not None:
                 array, starts = aligned_voxels(layer.image, segmentation_node, volume_node)
-                common = common_part(array, starts, region)
+                common = common_part(array, starts, box)
                 if common is not None and array[common[0]].any():
                     now[common[1]] = layer.label_of[array[common[0]]]
                 del array
-            if there is not None and labels is not None and labels[there[0]].any():
-                wanted[there[1]] = label_of[labels[there[0]]]
+            given = common_part(part, first, box)
+            if wanted_in and given is not None:
+                wanted[given[1]] = label_of[part[given[0]]]
             is_other = now != wanted
-            is_other[on_slices(without or {}, region)] = False
+            is_other[on_slices(without or {}, box)] = False
             if is_other.any():
                 found = {*values_in(now[is_other]), *values_in(wanted[is_other])}
                 differing |= {name for name in names if values[name] in found}
         yield
     return differing
+
+
+def _places_of(values: Mapping[str, int], part: np.ndarray, first: Sequence[int], layers: int) -> dict[int, Box]:
+    """Where the named labels may be in the volume; `part`: some of its labels, that begin at the voxel `first`.
+
+    With hundreds of layers, looking at all of the part for each of them would take minutes.
+    """
+    if layers > _FEW_LAYERS:
+        return {value: moved_by(box, first) for value, box in boxes_of_values(part).items()}
+    return dict.fromkeys(values.values(), _box_at(first, part.shape)) if part.any() else {}
+
+
+def _box_of(layer: NamedLayer, segmentation_node, volume_node) -> Box:
+    """The part of the volume, and perhaps beyond it, that a layer fills."""
+    array, starts = aligned_voxels(layer.image, segmentation_node, volume_node)
+    return _box_at(starts, array.shape)
 
 
 def _with_values(now: np.ndarray, label_of: LabelOf, wanted: np.ndarray) -> np.ndarray | None:

@@ -13,6 +13,7 @@ from .annotations import annotated_segmentation
 from .corrections_store import copy_corrections
 from .last_applied import copy_applied
 from .ledger_store import copied_ledger, has_ledger, store_ledger
+from .node_names import savable
 from .segment_representations import BINARY_LABELMAP, binary_labelmap_copy
 from .segmentation_layers import layers_of
 from .segmentation_nodes import lies_on_voxels
@@ -38,7 +39,7 @@ def copy_on_volume_grid(segmentation_node, volume_node):
     local = local_ijk_to_ras(volume_node) if follows else volume_ijk_to_segmentation(segmentation_node, volume_node)
     segments = binary_labelmap_copy(segmentation_node, volume_node)
     name = slicer.mrmlScene.GenerateUniqueName(f"{segmentation_node.GetName()} on {volume_node.GetName()}")
-    copy = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", name)
+    copy = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", savable(name))
     copy.SetDescription(segmentation_node.GetDescription() or "")
     copy.GetSegmentation().DeepCopy(segments)
     copy.CreateDefaultDisplayNodes()

@@ -10,7 +10,9 @@ import slicer
 
 from ..core.pieces import finding_box, result_of, slabs
 from .copied_voxels import copying_voxels
+from .node_names import savable
 from .segment_representations import BINARY_LABELMAP
+from .segmentation_layers import new_segment_id
 from .volume_nodes import local_ijk_to_ras, require_scalar_volume, vtk_matrix
 
 _STATUS_TAG = "Segmentation.Status"
@@ -57,7 +59,7 @@ def segmentation_of_layer(
 ) -> slicer.vtkMRMLSegmentationNode:
     """`new_segmentation` of voxels that `making_layer` has made."""
     require_scalar_volume(volume_node)
-    node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", name)
+    node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", savable(name))
     node.CreateDefaultDisplayNodes()
     node.SetReferenceImageGeometryParameterFromVolumeNode(volume_node)
     node.SetAndObserveTransformNodeID(volume_node.GetTransformNodeID())
@@ -68,7 +70,7 @@ def segmentation_of_layer(
     for value, segment_name in names.items():
         segment = _segment_like(segment_name, int(value), like)
         segment.AddRepresentation(BINARY_LABELMAP, layer)
-        segmentation.AddSegment(segment, segmentation.GenerateUniqueSegmentID(segment_name))
+        segmentation.AddSegment(segment, new_segment_id(node, segment_name))
     return node
 
 

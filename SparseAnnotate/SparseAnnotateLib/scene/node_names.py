@@ -1,8 +1,13 @@
-"""Notification when nodes are renamed."""
+"""Names of nodes: those that can be saved, and notification when nodes are renamed."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+
+
+def savable(name: str) -> str:
+    """A name for a new node without '&': Slicer names its file after it, and then cannot open the saved scene again."""
+    return name.replace("&", "+")
 
 
 def watch_names(nodes: Sequence, on_renamed: Callable[[], None]) -> Callable[[], None]:

@@ -16,11 +16,13 @@ from ..core import BusyError, Cohort, CohortError, Ledger, SparseAnnotateError, 
 from ..core.applied_segmentation import AppliedSegmentation
 from ..core.case_state import CaseState
 from ..core.corrections import Corrections
+from ..core.dicom_source import known_codes
 from ..core.drawn_on import changed_images_sentence
 from ..core.image_fingerprint import joined_fingerprint
 from ..core.images import read_facts, read_labels, read_percent
 from ..core.messages import _
 from ..core.origin import Origin, belongs_to, stale_sentence
+from ..core.structure_colors import known_colors
 from ..core.structure_values import names_from_facts
 from .annotations import use_segmentation
 from .applied_case import drawing_with_applied, noting_applied
@@ -31,8 +33,10 @@ from .corrections_store import store_corrections
 from .ledger_store import store_ledger
 from .modality import modality_of
 from .new_segmentations import new_segmentation
+from .node_names import savable
 from .opened_case import OpenedCase, note_opened
 from .results import FILL, origin_now, set_made_by, set_method, store_origin
+from .segment_looks import present_segments
 from .segmentation_layers import segment_ids
 from .segmentation_nodes import segment_names
 from .undecided_store import store_undecided
@@ -126,6 +130,7 @@ def _opening(cohort: Cohort, case: str, nodes: OpenedNodes) -> Iterator[None]:
         nodes.notes += notes
     yield
     nodes.drawing = _drawing(nodes.volume, in_scene, shown, names, corrections)
+    yield from _noting(nodes, partial(_present, nodes, cohort))
     if applied is not None:
         yield from noting_applied(nodes.volume, nodes.drawing, applied, _values_of(nodes.drawing, names))
     gone = {n for entry in annotation.ledger.entries for n in entry.structures or ()} - set(names.values())
@@ -173,7 +178,7 @@ def _open_channel(nodes: OpenedNodes, cohort: Cohort, case: str, channel: str, g
 
 
 def _volume_node(name: str, array: np.ndarray, ijk_to_ras: np.ndarray):
-    node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", name)
+    node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", savable(name))
     node.SetIJKToRASMatrix(vtk_matrix(ijk_to_ras))
     node.CreateDefaultDisplayNodes()
     slicer.util.updateVolumeFromArray(node, array)
@@ -216,6 +221,11 @@ def _drawing(
         store_corrections(node, volume_node, corrections, {name: value for value, name in names.items()})
     store_undecided(node, volume_node, annotation.undecided)
     return node
+
+
+def _present(nodes: OpenedNodes, cohort: Cohort) -> None:
+    """Show the structures as they were shown in Slicer before."""
+    present_segments(nodes.drawing, known_codes(cohort), known_colors(cohort))
 
 
 def _with_structures(annotation: SparseAnnotation, names: tuple[str, ...]) -> SparseAnnotation:

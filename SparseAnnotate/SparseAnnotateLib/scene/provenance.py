@@ -12,7 +12,7 @@ from ..core import BadInputError, Provenance
 from ..core.messages import _
 from ..core.pieces import slabs
 from ..core.provenance import CORRECTED, DRAWN, PAINTED, PAINTED_NAME, filled_by, one_of, predicted_by
-from ..core.voxel_boxes import Box, along_axes
+from ..core.voxel_boxes import Box, along_axes, bounding_box
 from .annotations import annotated_segmentation, label_values, reading_annotation
 from .applied_labels import AppliedLabels
 from .channel_references import further_channels
@@ -130,14 +130,18 @@ def _regions(volume_node) -> Iterator[Box]:
 
 
 def _masks_in(segmentation, volume_node, region: Box) -> Iterator[tuple[str, Box, np.ndarray]]:
-    """For every segment with voxels in a region: its name, the part of the volume, and its bool mask there."""
+    """For every segment with voxels in a region: its name, the part of the volume around it, and its bool mask there.
+
+    Only that part, because of hundreds of segments most are in a small one.
+    """
     for name, box, mask in masks_of(segmentation, volume_node, region):
-        if mask.any():
-            yield name, _in_volume(box, region), mask
+        around = bounding_box(mask)
+        if around is not None:
+            yield name, _in_volume(_in_volume(around, box), region), mask[around]
 
 
 def _in_volume(box: Box, region: Box) -> Box:
-    """A box within a region as a box of the volume."""
+    """A box within a region, or within another box, as a box of what that lies in."""
     return along_axes(slice(b.start + r.start, b.stop + r.start) for b, r in zip(box, region, strict=True))
 
 
@@ -195,7 +199,8 @@ def hide_provenance(only_orphans: bool = False) -> None:
                     opacity, _space, label_id = (composite.GetAttribute(_BEFORE_ATTRIBUTE) or "1.0 ").partition(" ")
                     composite.SetLabelVolumeID(label_id or None)
                     composite.SetLabelOpacity(float(opacity))
-            colors = node.GetDisplayNode().GetColorNode()
+            display = node.GetDisplayNode()
+            colors = display.GetColorNode() if display is not None else None
             slicer.mrmlScene.RemoveNode(node)
             if colors is not None and colors.GetAttribute(_SHOWN_ATTRIBUTE):
                 slicer.mrmlScene.RemoveNode(colors)

@@ -32,6 +32,7 @@ from .volume_nodes import geometry_of
 
 FILL = "fill"
 _MADE_BY_ATTRIBUTE = "SparseAnnotate.MadeBy"
+_SELF_ROLE = "SparseAnnotate.OwnResult"
 _ORIGIN_ATTRIBUTE = "SparseAnnotate.MadeFrom"
 _REPORT_ATTRIBUTE = "SparseAnnotate.Report"
 _METHOD_ATTRIBUTE = "SparseAnnotate.Method"
@@ -67,11 +68,17 @@ class ResultOrigin:
 def set_made_by(result_node, made_by: str) -> None:
     """Record what made a result: FILL, or the name of a run."""
     result_node.SetAttribute(_MADE_BY_ATTRIBUTE, made_by)
+    result_node.SetNodeReferenceID(_SELF_ROLE, result_node.GetID())
 
 
 def made_by(node) -> str | None:
-    """What made a result: FILL, or the name of a run; None for a segmentation that is not a result."""
-    return node.GetAttribute(_MADE_BY_ATTRIBUTE)
+    """What made a result: FILL, or the name of a run; None for a segmentation that is not a result.
+
+    A copy of a result that the user has made is none: it is the user's own.
+    """
+    # Copying copies attributes and references. Results of earlier versions do not refer to themselves.
+    is_copy = node.GetNodeReferenceID(_SELF_ROLE) not in (None, node.GetID())
+    return None if is_copy else node.GetAttribute(_MADE_BY_ATTRIBUTE)
 
 
 def set_method(result_node, method: str) -> None:

@@ -22,6 +22,7 @@ from .volume_nodes import geometry_of
 from .voxel_grids import volume_layer
 
 _EDITOR_TAG = "SparseAnnotate"
+_OWN_ATTRIBUTE = "SparseAnnotate.Editor"  # of the module's editors without a window, which have no tag
 BALL_ATTRIBUTE = "BrushSphere"  # a setting of the effects Paint and Erase
 
 
@@ -115,6 +116,7 @@ def editor_for(segmentation_node, volume_node):
     editor_node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentEditorNode")
     editor_node.SetHideFromEditors(True)
     editor_node.SetSaveWithScene(False)
+    editor_node.SetAttribute(_OWN_ATTRIBUTE, "1")
     editor = slicer.vtkSlicerSegmentEditorLogic()
     editor.SetMRMLScene(slicer.mrmlScene)
     editor.SetSegmentEditorNode(editor_node)
@@ -284,11 +286,16 @@ def brush_for_correcting(editor_node) -> Callable[[], None]:
 
 
 def is_in_other_editor(segmentation_node) -> bool:
-    """Whether a Segment Editor other than the module's own, such as Slicer's module, has selected a segmentation."""
+    """Whether a Segment Editor other than the module's own has selected a segmentation.
+
+    Slicer's module has the tag 'SegmentEditor'; those of other modules have other tags, or none.
+    """
     editors = slicer.util.getNodesByClass("vtkMRMLSegmentEditorNode")
-    # The module's editors without a window have no tag.
-    tags = [node.GetSingletonTag() for node in editors if node.GetSegmentationNode() is segmentation_node]
-    return any(tag and tag != _EDITOR_TAG for tag in tags)
+    return any(node.GetSegmentationNode() is segmentation_node and not _is_own(node) for node in editors)
+
+
+def _is_own(editor_node) -> bool:
+    return editor_node.GetSingletonTag() == _EDITOR_TAG or bool(editor_node.GetAttribute(_OWN_ATTRIBUTE))
 
 
 def segment_editor_node():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +14,15 @@ def segment_ids(segmentation_node) -> list[str]:
     """IDs of all segments, in their order."""
     segmentation = segmentation_node.GetSegmentation()
     return [segmentation.GetNthSegmentID(n) for n in range(segmentation.GetNumberOfSegments())]
+
+
+def new_segment_id(segmentation_node, name: str) -> str:
+    """A segment ID that is not used yet: the name, with '_' for characters with which Slicer spoils a saved scene.
+
+    Slicer writes the IDs into the display properties of a segmentation: with an '&' there, the scene cannot be opened
+    again, and '|', ':' and others separate what is written.
+    """
+    return str(segmentation_node.GetSegmentation().GenerateUniqueSegmentID(re.sub(r"[^\w .-]", "_", name)))
 
 
 def layers_of(segmentation_node) -> dict:

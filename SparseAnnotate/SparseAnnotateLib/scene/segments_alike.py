@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .segmentation_layers import segment_ids
+from .segmentation_layers import new_segment_id, segment_ids
 from .segmentation_nodes import segment_names
 
 
@@ -20,7 +20,8 @@ def add_segments_like(segmentation_node, other_node) -> list[str]:
         source = other.GetSegment(segment_id)
         if source.GetName() in known:
             continue
-        new = segmentation.GetSegment(segmentation.AddEmptySegment(segment_id, source.GetName(), source.GetColor()))
+        new_id = new_segment_id(segmentation_node, segment_id)
+        new = segmentation.GetSegment(segmentation.AddEmptySegment(new_id, source.GetName(), source.GetColor()))
         value = new.GetLabelValue()
         new.DeepCopyMetadata(source)
         # Each segmentation has its own label values for its voxels.

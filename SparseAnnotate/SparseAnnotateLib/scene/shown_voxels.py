@@ -8,6 +8,7 @@ import numpy as np
 import slicer
 from vtk.util import numpy_support
 
+from .segmentation_layers import new_segment_id
 from .voxel_grids import volume_layer
 
 
@@ -31,7 +32,7 @@ def show_voxels(
         shown.RemoveAllSegments()
         for name, (voxels, colour) in wanted.items():
             if len(voxels):
-                segment_id = shown.AddEmptySegment(name, name, colour)
+                segment_id = shown.AddEmptySegment(new_segment_id(segmentation_node, name), name, colour)
                 piece = _piece(voxels, shape, segmentation_node, volume_node)
                 logic.SetBinaryLabelmapToSegment(piece, segmentation_node, segment_id, logic.MODE_REPLACE)
 

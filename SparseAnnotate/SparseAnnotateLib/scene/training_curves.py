@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 import slicer
 import vtk
 
+from .node_names import savable
+
 _CHART_ATTRIBUTE = "SparseAnnotate.Chart"
 _COLOURS = {
     "2d": (0.2, 0.5, 0.85),
@@ -78,7 +80,7 @@ def _series(chart, name: str, points, model: str, is_loss: bool):
     found = (slicer.mrmlScene.GetNodeByID(series_id) for series_id in _series_ids(chart))
     series = next((node for node in found if node is not None and node.GetName() == name), None)
     if series is None:
-        table = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLTableNode", f"Training {name}")
+        table = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLTableNode", savable(f"Training {name}"))
         series = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLPlotSeriesNode", name)
         series.SetAndObserveTableNodeID(table.GetID())
         series.SetXColumnName("step")

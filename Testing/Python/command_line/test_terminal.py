@@ -230,6 +230,9 @@ def test_a_training_into_a_log_file_names_its_steps(ball_cohort):
     assert (quiet.returncode, quiet.stderr) == (0, b"")
 
 
+_TRAIN = ["train", "--run", "r", "--iterations", "1", "--device", "cpu"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
@@ -241,6 +244,11 @@ def test_a_training_into_a_log_file_names_its_steps(ball_cohort):
         (["recommend", "--total", "12", "--feature-steps", "3"], "--feature-steps has no effect with --strategy"),
         (["recommend", "--total", "12", "--seconds-per-slice", "3"], "any budget but --minutes."),
         (["picture", "--feature-steps", "3"], "--feature-steps has no effect with --features intensity."),
+        (
+            [*_TRAIN, "--preset", "quick_2d", "--network", "unet", "--patch", "16", "16", "16"],
+            "--network and --patch have no effect with --preset quick_2d.",
+        ),
+        ([*_TRAIN, "--network-2d", "unet"], "--network-2d has no effect with --preset quick."),
     ],
 )
 def test_options_without_effect_are_named(ball_cohort, tmp_path, capsys, arguments, sentence):

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
-from SparseAnnotateLib.core.voxel_boxes import bounding_box, enclosing_box
+from SparseAnnotateLib.core import pieces
+from SparseAnnotateLib.core.voxel_boxes import bounding_box, boxes_of_values, enclosing_box
 
 
 @given(npst.arrays(st.sampled_from([bool, np.uint8, np.uint16]), st.tuples(*[st.integers(1, 5)] * 3)))
@@ -34,3 +35,12 @@ def test_a_box_around_boxes_reaches_as_far_as_all_of_them():
     one, other = (slice(0, 2), slice(3, 4), slice(5, 6)), (slice(1, 4), slice(0, 1), slice(5, 7))
     assert enclosing_box([one, other]) == (slice(0, 4), slice(0, 4), slice(5, 7))
     assert enclosing_box([]) is None
+
+
+@given(npst.arrays(np.uint16, (3, 4, 5), elements=st.sampled_from([0, 0, 0, 1, 2, 900])), st.integers(1, 60))
+def test_each_value_has_the_smallest_box_around_it_also_when_it_is_found_in_pieces(array, size):
+    expected = {value: bounding_box(array == value) for value in np.unique(array).tolist() if value}
+    assert boxes_of_values(array) == expected
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(pieces, "PIECE_BYTES", size)
+        assert pieces.result_of(pieces.finding_boxes_of_values(array)) == expected

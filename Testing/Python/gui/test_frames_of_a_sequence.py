@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from small_volumes import ball, noisy_image
+from SparseAnnotateLib import scene
 
 
 class Film:
@@ -164,12 +165,13 @@ def test_corrections_belong_to_the_frame_whose_result_was_corrected(panel, film)
     assert panel.logic.panel.correction_count(film.volume) == 0
 
 
-@pytest.fixture
-def other_editor(panel):
-    """The node of Slicer's own Segment Editor module."""
+@pytest.fixture(params=["SegmentEditor", "AnotherModule", ""])
+def other_editor(panel, request):
+    """The node of Slicer's own Segment Editor module, or of another module's editor, which may have no tag."""
     node = panel.mrml.mrmlScene.CreateNodeByClass("vtkMRMLSegmentEditorNode")
     node.UnRegister(None)
-    node.SetSingletonTag("SegmentEditor")
+    if request.param:
+        node.SetSingletonTag(request.param)
     return panel.mrml.mrmlScene.AddNode(node)
 
 
@@ -205,10 +207,12 @@ def test_painting_in_the_drawing_of_a_frame_that_is_not_shown_is_reported_once(p
 
 def test_the_drawing_of_a_hidden_frame_may_be_changed_by_anything_but_another_segment_editor(panel, film, other_editor):
     first = film.drawing
+    own = scene.editor_for(first, film.volume)  # as for an undo step
     film.go_to(1)
     panel.add_segment(film.volume)
     other_editor.SetAndObserveSegmentationNode(film.drawing)
     put(panel, first, film.volume, 10)  # as a script does
+    assert own.GetSegmentEditorNode().GetSegmentationNode() is first
     put(panel, film.drawing, film.volume, 9)
     panel.idle()
     assert "another Segment Editor" not in panel.message

@@ -213,12 +213,15 @@ def test_a_segment_that_was_painted_has_been_begun(mrml):
     assert status.GetSegmentStatus(node.GetSegmentation().GetSegment("d")) == status.NotStarted
 
 
+@pytest.mark.parametrize("few_layers", [0, 100])
 @pytest.mark.parametrize("arrangement", ARRANGEMENTS)
-def test_what_differs_is_found_in_pieces(mrml, monkeypatch, matrix, arrangement):
+def test_what_differs_is_found_in_pieces(mrml, monkeypatch, matrix, arrangement, few_layers):
     from SparseAnnotateLib import scene
     from SparseAnnotateLib.core import pieces
     from SparseAnnotateLib.core.pieces import result_of
+    from SparseAnnotateLib.scene import layer_writing
 
+    monkeypatch.setattr(layer_writing, "_FEW_LAYERS", few_layers)
     volume, node = arranged(mrml, arrangement, matrix)
     monkeypatch.setattr(pieces, "PIECE_BYTES", 300)
     own = scene.labels_of(node, volume, VALUES)
