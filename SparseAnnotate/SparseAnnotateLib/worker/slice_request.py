@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,7 +10,7 @@ import numpy as np
 
 from ..core import DEFAULT_DEVICE, BadInputError, Cohort, Plane, VolumeGeometry, Watch
 from ..core.images import write_image
-from ..core.messages import _, counted
+from ..core.messages import _, counted, joined, listed
 from ..core.structure_values import class_values, names_as_facts
 from ..runs.ct_scale import CtScale
 from ..runs.drawing_record import DrawingRecord, LiveQuality
@@ -68,6 +68,7 @@ def label_slice(request: SliceRequest, watch: Watch) -> SliceAnswer:
         RunError: the run has not learned anything yet, or its files cannot be used.
     """
     require_packages()
+    from ..learning.data.expected_channels import ExpectedChannels
     from ..learning.data.training_cases import normalised_image
     from ..learning.prediction.slice_prediction import slice_classes
 
@@ -83,7 +84,15 @@ def label_slice(request: SliceRequest, watch: Watch) -> SliceAnswer:
     found = _found_model(cohort, request)
     image = normalised_image(cohort, request.case, found.normalisation, found.channels, found.ct, watch)
     standard = geometry.to_standard_slice(axis, request.index)
-    classes = slice_classes(found.model, image, *standard, watch)
+    without = found.record.better_without(request.case, plane).intersection(found.names.values())
+    expected = None
+    if found.sees_expected or without:
+        expected = ExpectedChannels(cohort.annotation(request.case), found.classes, image)
+    seen = expected.on(*standard) if expected is not None and found.sees_expected else None
+    classes = slice_classes(found.model, image, *standard, watch, seen)
+    if expected is not None and without:
+        own_classes = [c for c, value in enumerate(found.classes, start=1) if found.names[value] in without]
+        classes = _taking(own_classes, expected.classes(*standard), classes)
     own = class_values(found.classes, found.names, cohort.labels)
     table = np.array([0, *(value or 0 for value in own)], dtype=np.uint16)
     labels = geometry.from_standard_order(np.expand_dims(table[classes], standard[0]))
@@ -101,7 +110,7 @@ def label_slice(request: SliceRequest, watch: Watch) -> SliceAnswer:
         found.steps,
         quality.dice if quality is not None else None,
         quality.slices if quality is not None else 0,
-        quality_sentence(quality),
+        joined(" ", [quality_sentence(quality), *_without_model(without)]),
         [{"label": value, "name": name} for value, name in structures.items()],
     )
 
@@ -118,6 +127,24 @@ def quality_sentence(quality: LiveQuality | None) -> str:
     )
 
 
+def _without_model(names: Collection[str]) -> list[str]:
+    if not names:
+        return []
+    return [
+        _(
+            "Not from the model, but from the slices drawn nearby, which was less work on the last slices: {names}."
+        ).format(names=listed([f"'{name}'" for name in sorted(names)], 3))
+    ]
+
+
+def _taking(wanted: Sequence[int], source: np.ndarray, classes: np.ndarray) -> np.ndarray:
+    """(rows, columns) classes, of which the wanted ones are as in another source."""
+    result = np.where(np.isin(classes, wanted), 0, classes).astype(classes.dtype)
+    taken = np.isin(source, wanted)
+    result[taken] = source[taken]
+    return result
+
+
 @dataclass(frozen=True, eq=False)
 class _FoundModel:
     model: Any
@@ -128,6 +155,7 @@ class _FoundModel:
     ct: Mapping[str, CtScale]
     steps: int
     record: DrawingRecord
+    sees_expected: bool = False
 
 
 def _found_model(cohort: Cohort, request: SliceRequest) -> _FoundModel:
@@ -152,6 +180,7 @@ def _found_model(cohort: Cohort, request: SliceRequest) -> _FoundModel:
             plan.ct,
             now.steps,
             live.record,
+            plan.sees_expected,
         )
     card = run.card()
     if [model.plan.role for model in card.models] not in [[role] for role in LIVE_RECIPES]:

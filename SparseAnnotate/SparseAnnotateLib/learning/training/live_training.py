@@ -8,11 +8,15 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 
+import numpy as np
+
 from ...core import BadInputError, CancelledError, Cohort, FileWriteError, RunError, Watch
 from ...core.messages import _, counted, joined, listed
+from ...core.metrics import added_path_length
+from ...core.planes import slice_layer
 from ...runs.cards import RunCard
 from ...runs.drawing_record import DrawingRecord, PredictedSlice
-from ...runs.plan import ModelPlan, RunPlan
+from ...runs.plan import EXPECTED_CHANNELS, ModelPlan, RunPlan
 from ...runs.run_folder import RunFolder
 from ..data.growing_cases import DrawnSlice, GrowingCases, new_values
 from ..data.image_facts import learned_images
@@ -198,10 +202,12 @@ class LiveRun:
         new = self._new_slices()
         now = trainer.model_now() if new else None
         for number, one in enumerate(new):
-            dice: dict[str, float] = {}
+            predicted = None
             if now is not None and number >= len(new) - _MOST_PREDICTED:
-                dice = _dice(now, one, self._watch)
-            self.record.add(PredictedSlice(one.case.name, one.plane, one.index, trainer.iteration, dice))
+                predicted = _predicted(now, one, self._watch)
+            dice = _dice(now, one, predicted) if now is not None and predicted is not None else {}
+            to_draw = _to_draw(now, one, predicted) if now is not None and predicted is not None else {}
+            self.record.add(PredictedSlice(one.case.name, one.plane, one.index, trainer.iteration, dice, to_draw))
 
     # --- the end --------------------------------------------------------------------------------------------------
 
@@ -241,15 +247,21 @@ def drawn_among(cohort: Cohort, names: Sequence[str], is_resumed: bool = False) 
     return found
 
 
-def _dice(now: ModelNow, one: DrawnSlice, watch: Watch) -> dict[str, float]:
-    """Dice of each structure that the model knows, and that it or the slice shows; none when it cannot predict."""
-    tally = Tally(now.model.class_count)
+def _predicted(now: ModelNow, one: DrawnSlice, watch: Watch) -> np.ndarray | None:
+    """(rows, columns) classes of a slice by the model; None when it cannot predict."""
+    case, place = one.case, (one.axis, one.standard_index)
+    expected = case.expected.on(*place) if case.expected is not None and now.plan.sees_expected else None
     try:
-        predicted = slice_classes(now.model, one.case.image, one.axis, one.standard_index, watch)
+        return slice_classes(now.model, case.image, *place, watch, expected)
     except RunError as error:
         # Learning may go on: the slice is recorded without a figure.
         logging.getLogger(__name__).warning(error.message)
-        return {}
+        return None
+
+
+def _dice(now: ModelNow, one: DrawnSlice, predicted: np.ndarray) -> dict[str, float]:
+    """Dice of each structure that the model knows, and that it or the slice shows."""
+    tally = Tally(now.model.class_count)
     tally.add(predicted, one.case, one.axis, one.standard_index)
     names = [now.plan.label_names[value] for value in now.plan.classes]
     return {
@@ -257,3 +269,21 @@ def _dice(now: ModelNow, one: DrawnSlice, watch: Watch) -> dict[str, float]:
         for name, (both, size) in zip(names, tally.counts.tolist(), strict=False)
         if size
     }
+
+
+def _to_draw(now: ModelNow, one: DrawnSlice, predicted: np.ndarray) -> dict[str, tuple[int, int]]:
+    """What had to be drawn of each structure, see `PredictedSlice`; only of those that the slice decides and shows."""
+    case, place = one.case, (one.axis, one.standard_index)
+    if case.expected is None:
+        return {}
+    drawn, expected = np.asarray(case.labels[slice_layer(*place)]), case.expected.classes(*place)
+    decided = case.decided_on(*place)
+    found = {}
+    for c, value in enumerate(now.plan.classes[:EXPECTED_CHANNELS], start=1):
+        truth = decided & (drawn == c)
+        if truth.any():
+            found[now.plan.label_names[value]] = (
+                added_path_length(decided & (predicted == c), truth),
+                added_path_length(decided & (expected == c), truth),
+            )
+    return found

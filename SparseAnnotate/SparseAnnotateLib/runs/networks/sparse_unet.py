@@ -24,6 +24,7 @@ NETWORKS.add(
         make="SparseAnnotateLib.learning.networks.sparse_unet:SparseUNet",
         arguments=lambda shape: unet_arguments(shape, SMALL),
         bytes_per_voxel=1_500,
+        takes_image_first=True,
         order=1,
     )
 )
@@ -35,6 +36,7 @@ NETWORKS.add(
         make="SparseAnnotateLib.learning.networks.sparse_unet:SparseUNet",
         arguments=lambda shape: unet_arguments(shape, LARGE),
         bytes_per_voxel=3_000,
+        takes_image_first=True,
         order=2,
     )
 )
@@ -46,6 +48,7 @@ NETWORKS.add(
         make="SparseAnnotateLib.learning.networks.sparse_unet:SparseUNet",
         arguments=lambda shape: {**unet_arguments(shape, SMALL), "groups": _GROUPS},
         bytes_per_voxel=1_500,
+        takes_image_first=True,
         order=3,
     )
 )
@@ -57,6 +60,7 @@ NETWORKS.add(
         make="SparseAnnotateLib.learning.networks.sparse_unet:SparseUNet",
         arguments=lambda shape: {**unet_arguments(shape, LARGE), "groups": _GROUPS},
         bytes_per_voxel=3_000,
+        takes_image_first=True,
         order=4,
     )
 )
