@@ -39,3 +39,21 @@ def image_weights(
             tensor = tensor[:, kept].contiguous()
         found[name] = tensor
     return found
+
+
+def start_from_expected(
+    network: torch.nn.Module, own: Mapping[str, torch.Tensor], image_channels: int, further: int
+) -> None:
+    """Let a new network begin with what its `further` inputs expect of its classes, from class 1 on, and correct it.
+
+    They are added to the logits of the classes, and change nothing else, until the network has learned from them.
+    Where its classifier does not see the image, they change nothing at all. Args: as `image_weights`.
+    """
+    with torch.no_grad():
+        for name, tensor in network.state_dict().items():
+            if tensor.shape == own[name].shape:
+                continue
+            tensor[:, image_channels : image_channels + further] = 0
+            is_classifier = max(tensor.shape[2:], default=1) == 1
+            for c in range(1, min(len(tensor), further + 1)) if is_classifier else ():
+                tensor[c, image_channels + c - 1] = 1
