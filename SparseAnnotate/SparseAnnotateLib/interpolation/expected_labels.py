@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -21,8 +21,8 @@ _NEXT = 2  # drawn slices on either side that count: beyond these none changes a
 class ExpectedLabels:
     """The log odds of labels on single slices, drawn or not, by random walks from other drawn slices of the same plane.
 
-    What is drawn on the slice itself, or on slices of other planes, is never looked at: a model can be trained to
-    predict the one from the other, and both can be compared with what is drawn there.
+    What is drawn on the slice itself, or on slices of other planes, is never looked at, so that it can be compared with
+    what is drawn there.
 
     Args:
         annotation: what is drawn; its labels may be changed later. values: the labels.
@@ -30,30 +30,24 @@ class ExpectedLabels:
     """
 
     def __init__(self, annotation: SparseAnnotation, values: Sequence[int], image: np.ndarray):
-        self._values, self._shape, self._image = tuple(values), annotation.labels.shape, image
+        self._shape, self._image = annotation.labels.shape, image
         self._stacks: dict[int, list[tuple[tuple[int, ...], DrawnStack]]] = {}
         for known, decided in annotation.structure_groups(values):
-            own = tuple(value for value in known if value in self._values)
+            own = tuple(value for value in known if value in values)
             for stack in drawn_stacks(decided) if own else ():
                 # Copies, so that the labels of the whole volume need not be kept.
                 layers = {place: layer.copy() for place, layer in stack.slices.items()}
                 self._stacks.setdefault(stack.axis, []).append((own, stack.with_slices(layers)))
 
-    def depend_on(self, axis: int, index: int) -> Hashable:
-        """What changes whenever the odds on a slice may."""
-        found = []
-        for known, stack in self._stacks.get(axis, ()):
-            layers = ((place, hash(stack.slices[place].tobytes())) for place in _nearest(stack, index))
-            found.append((known, tuple(layers)))
-        return axis, index, self._values, tuple(found)
-
-    def odds(self, axis: int, index: int, watch: Watch | None = None) -> np.ndarray:
+    def odds(self, axis: int, index: int, values: Sequence[int], watch: Watch | None = None) -> np.ndarray:
         """(values, rows, columns) float32 between -`SUREST` and `SUREST`, on the slice across an array axis.
+
+        `values`: some of the labels.
 
         0 of a label on which no other drawn slice of this plane decides. Raises CancelledError.
         """
         shape = [n for a, n in enumerate(self._shape) if a != axis]
-        result = np.zeros((len(self._values), *shape), dtype=np.float32)
+        result = np.zeros((len(values), *shape), dtype=np.float32)
         for known, stack in self._stacks.get(axis, ()):
             near = _nearest(stack, index)
             if not near:
@@ -62,8 +56,9 @@ class ExpectedLabels:
             drawn = DrawnSlices(stack.cropped(first, stop, near))
             slab = np.moveaxis(np.moveaxis(self._image, axis - 3, 0)[first:stop], 0, axis - 3)
             image = slab.astype(np.float32)
-            for value, own in _walks(drawn, index - first, known, image, watch or Watch()).items():
-                result[self._values.index(value)] = own
+            asked = [value for value in known if value in values]
+            for value, own in _walks(drawn, index - first, asked, image, watch or Watch()).items():
+                result[list(values).index(value)] = own
         return result
 
 

@@ -14,6 +14,7 @@ from ..core.strict_json import LEFT_OUT_WHEN_EMPTY, parse_json, to_text
 
 RECORD_FILE = "drawn.jsonl"
 _LATEST = 5
+_CLEARLY = 0.9
 
 
 @dataclass(frozen=True)
@@ -87,16 +88,16 @@ class DrawingRecord:
         return LiveQuality(sum(latest) / len(latest), len(latest)) if latest else None
 
     def better_without(self, case: str, plane: Plane) -> set[str]:
-        """Structures that needed less drawing without the model on the last slices of a plane that show them.
+        """Structures that the other drawn slices expected better than the model on the last slices that show them.
 
-        They were expected better by the other drawn slices.
+        On these at least a tenth less had to be drawn, because with a few slices smaller differences mean nothing.
         """
         amounts: dict[str, list[tuple[int, int]]] = {}
         for one in self._first_drawings(case, plane):
             for name, both in one.to_draw.items():
                 amounts.setdefault(name, []).append(both)
         sums = {name: np.sum(each[-_LATEST:], axis=0) for name, each in amounts.items()}
-        return {name for name, (by_model, by_others) in sums.items() if by_others < by_model}
+        return {name for name, (by_model, by_others) in sums.items() if by_others < _CLEARLY * by_model}
 
     def _first_drawings(self, case: str | None, plane: Plane | None) -> Iterator[PredictedSlice]:
         """Slices of a plane of a case, or of all: without those of which an earlier drawing had been learned."""

@@ -70,8 +70,6 @@ class NetworkEntry(Entry):
         has_auxiliary: True when it can have an auxiliary output in training: then, with `is_trained_with_auxiliary`,
             it returns logits and auxiliary logits of the same shape, in training mode only. The layers of that output
             are named in its attribute `training_only`, and not kept with its weights.
-        takes_image_first: True when its first layer sees the image, and others only before their own features, so that
-            the weights for the last channels of the image can be left out.
     """
 
     arguments: Callable[[NetworkShape], dict[str, Any]]
@@ -82,7 +80,6 @@ class NetworkEntry(Entry):
     has_fixed_patch: bool = False
     takes_pseudo_label: bool = False
     has_auxiliary: bool = False
-    takes_image_first: bool = False
 
     @property
     def patch_step(self) -> int:

@@ -17,9 +17,6 @@ RUN_FORMAT = 2
 VIEW_NAMES = ("axial", "coronal", "sagittal")  # slices across S, A and R
 Role = Literal["2d", "3d", "final"]
 Precision = Literal["fp32", "bf16", "fp16"]
-EXPECTED_CHANNELS = 8
-"""Of the structures that a run has first, this many; a constant, so that structures may be added."""
-
 ROLES = (["3d"], ["2d"], ["2d", "3d"], ["2d", "3d", "final"])
 
 
@@ -101,7 +98,6 @@ class RunPlan:
             `normalisation` says.
         voxels: case name to a fingerprint of its image's voxels, as far as it is known: for images that are saved
             again. grids: the grid of each of these images; none for a run that was planned before this was kept.
-        sees_expected: while it learns, its 2D model sees where the other drawn slices expect each structure, too.
     """
 
     settings: TrainingSettings
@@ -124,7 +120,6 @@ class RunPlan:
     ct: dict[str, CtScale] = field(default_factory=dict, metadata=LEFT_OUT_WHEN_EMPTY)
     voxels: dict[str, str] = field(default_factory=dict, metadata=LEFT_OUT_WHEN_EMPTY)
     grids: dict[str, VolumeGeometry] = field(default_factory=dict, metadata=LEFT_OUT_WHEN_EMPTY)
-    sees_expected: bool = field(default=False, metadata=LEFT_OUT_WHEN_EMPTY)
 
     def __post_init__(self) -> None:
         roles = [model.role for model in self.models]
@@ -145,11 +140,6 @@ class RunPlan:
     def image_channels(self) -> int:
         """Input channels of every model."""
         return max(1, len(self.channels))
-
-    @property
-    def expected_channels(self) -> int:
-        """Input channels that follow those of the image while the model learns; see `sees_expected`."""
-        return EXPECTED_CHANNELS if self.sees_expected else 0
 
     def model(self, role: Role) -> ModelPlan:
         return next(m for m in self.models if m.role == role)

@@ -68,7 +68,7 @@ def label_slice(request: SliceRequest, watch: Watch) -> SliceAnswer:
         RunError: the run has not learned anything yet, or its files cannot be used.
     """
     require_packages()
-    from ..learning.data.expected_channels import ExpectedChannels
+    from ..learning.data.expected_classes import ExpectedClasses
     from ..learning.data.training_cases import normalised_image
     from ..learning.prediction.slice_prediction import slice_classes
 
@@ -85,14 +85,11 @@ def label_slice(request: SliceRequest, watch: Watch) -> SliceAnswer:
     image = normalised_image(cohort, request.case, found.normalisation, found.channels, found.ct, watch)
     standard = geometry.to_standard_slice(axis, request.index)
     without = found.record.better_without(request.case, plane).intersection(found.names.values())
-    expected = None
-    if found.sees_expected or without:
-        expected = ExpectedChannels(cohort.annotation(request.case), found.classes, image)
-    seen = expected.on(*standard) if expected is not None and found.sees_expected else None
-    classes = slice_classes(found.model, image, *standard, watch, seen)
-    if expected is not None and without:
+    classes = slice_classes(found.model, image, *standard, watch)
+    if without:
         own_classes = [c for c, value in enumerate(found.classes, start=1) if found.names[value] in without]
-        classes = _taking(own_classes, expected.classes(*standard), classes)
+        expected = ExpectedClasses(cohort.annotation(request.case), found.classes, image)
+        classes = _taking(own_classes, expected.on(*standard, own_classes, watch), classes)
     own = class_values(found.classes, found.names, cohort.labels)
     table = np.array([0, *(value or 0 for value in own)], dtype=np.uint16)
     labels = geometry.from_standard_order(np.expand_dims(table[classes], standard[0]))
@@ -131,9 +128,9 @@ def _without_model(names: Collection[str]) -> list[str]:
     if not names:
         return []
     return [
-        _(
-            "Not from the model, but from the slices drawn nearby, which was less work on the last slices: {names}."
-        ).format(names=listed([f"'{name}'" for name in sorted(names)], 3))
+        _("Filled from the slices drawn nearby, which lately needed less correction than the model: {names}.").format(
+            names=listed([f"'{name}'" for name in sorted(names)], 3)
+        )
     ]
 
 
@@ -155,7 +152,6 @@ class _FoundModel:
     ct: Mapping[str, CtScale]
     steps: int
     record: DrawingRecord
-    sees_expected: bool = False
 
 
 def _found_model(cohort: Cohort, request: SliceRequest) -> _FoundModel:
@@ -180,7 +176,6 @@ def _found_model(cohort: Cohort, request: SliceRequest) -> _FoundModel:
             plan.ct,
             now.steps,
             live.record,
-            plan.sees_expected,
         )
     card = run.card()
     if [model.plan.role for model in card.models] not in [[role] for role in LIVE_RECIPES]:

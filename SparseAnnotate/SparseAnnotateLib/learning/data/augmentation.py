@@ -22,7 +22,7 @@ from monai.transforms import (
 from ...runs.settings import AugmentationSettings
 from .patches import Patch
 
-_SMOOTH = ("image", "expected", "distances")
+_SMOOTH = ("image", "distances")
 _LARGEST_TURN = 0.26  # radians: 15 degrees
 _LARGEST_SCALING, _LARGEST_SHEAR = 0.15, 0.05
 _ELASTIC_SPREAD, _ELASTIC_REACH = (4.0, 7.0), (20.0, 60.0)  # voxels; the second before smoothing over the first

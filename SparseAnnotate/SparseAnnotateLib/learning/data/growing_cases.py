@@ -17,7 +17,7 @@ from ...core.messages import _
 from ...runs.ct_scale import CtScale
 from ...runs.loss import LOSSES
 from ...runs.settings import TrainingSettings
-from .expected_channels import ExpectedChannels
+from .expected_classes import ExpectedClasses
 from .training_cases import TrainingCase, training_cases
 
 _LOOK_EVERY = 0.5  # seconds
@@ -213,9 +213,7 @@ class GrowingCases:
             unknown_sets=self._unknown_sets,
             read=lambda _name: annotation,
         )[0]
-        before = self._cases.get(name)
-        earlier = before.expected if before is not None else None
-        return replace(case, expected=ExpectedChannels(annotation, list(classes), case.image, earlier))
+        return replace(case, expected=ExpectedClasses(annotation, list(classes), case.image))
 
     def _is_learned_from(self, name: str) -> bool:
         """Whether a case still has the image that was learned from first; one that was only saved again is the same."""

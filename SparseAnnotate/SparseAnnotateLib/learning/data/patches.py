@@ -10,10 +10,7 @@ from numpy.typing import DTypeLike
 
 from ...core.planes import slice_layer
 from ...core.voxel_boxes import Box, along_axes
-from .expected_channels import ExpectedChannels
 from .training_cases import TrainingCase
-
-_WITHOUT_EXPECTED = 0.25  # of the patches, so that the network learns to do without them
 
 
 @dataclass(frozen=True)
@@ -42,7 +39,6 @@ class Patch:
 
     Attributes:
         arrays: as `extract_patch` gives them; in 2D without the axis cut across: (channels, height, width).
-            Where a run sees that also expected, (EXPECTED_CHANNELS, height, width) float32.
         axes: which of (S, A, R) its spatial axes are, as 0, 1, 2.
         case: the name of the case it comes from.
     """
@@ -64,7 +60,6 @@ class PatchSampler:
         cases: with drawn slices, or with pseudo-labels.
         patch: (S, A, R) voxels, or (height, width) of slices.
         planes: array axes that slices are cut across; only for 2D patches.
-        sees_expected: whether 2D patches show what the other drawn slices of their case expect, too.
     """
 
     def __init__(
@@ -74,9 +69,7 @@ class PatchSampler:
         placing: Placing,
         seed: int,
         planes: tuple[int, ...] = (0, 1, 2),
-        sees_expected: bool = False,
     ):
-        self._sees_expected = sees_expected
         self._cases, self._patch, self._placing, self._seed, self._planes = cases, patch, placing, seed, planes
         self._shapes = {case: case.shape for case in cases}
         self._slices = [(case, s) for case in cases for s in case.slices]
@@ -117,10 +110,6 @@ class PatchSampler:
         arrays = extract_patch(case, start, size)
         if across is None:
             return Patch(arrays, (0, 1, 2), case.name)
-        if self._sees_expected and case.expected is not None:
-            arrays["expected"] = _expected(case, case.expected, across, start, size)
-            if rng.random() < _WITHOUT_EXPECTED:
-                arrays["expected"][:] = 0
         flat = {key: array.squeeze(across + 1) for key, array in arrays.items()}
         return Patch(flat, tuple(a for a in range(3) if a != across), case.name)
 
@@ -215,21 +204,6 @@ def extract_patch(case: TrainingCase, start: Sequence[int], size: Sequence[int])
             patch[key] = np.zeros((len(values), *size), dtype=values.dtype)
             patch[key][(..., *place)] = values
     return patch
-
-
-def _expected(
-    case: TrainingCase, expected: ExpectedChannels, across: int, start: Sequence[int], size: Sequence[int]
-) -> np.ndarray:
-    """(channels, S, A, R) float32: what a patch of a slice shows beside the image, 0 beyond the volume."""
-    layer = np.expand_dims(expected.on(across, start[across]), across + 1)
-    rest = [a for a in range(3) if a != across]
-    there, here = [slice(None)] * 4, [slice(None)] * 4
-    for a in rest:
-        low, high = max(start[a], 0), min(start[a] + size[a], case.shape[a])
-        there[a + 1], here[a + 1] = slice(low, high), slice(low - start[a], high - start[a])
-    found = np.zeros((len(layer), *size), dtype=np.float32)
-    found[tuple(here)] = layer[tuple(there)]
-    return found
 
 
 def _distances(case: TrainingCase, start: Sequence[int], size: Sequence[int], inside: Box, place: Box) -> np.ndarray:

@@ -26,7 +26,7 @@ from ...core.voxel_values import label_counts, require_finite
 from ...runs.ct_scale import CtScale
 from ...runs.learned_images import ImageFacts
 from .ct_statistics import scale_marks
-from .expected_channels import ExpectedChannels
+from .expected_classes import ExpectedClasses
 from .image_channels import channels_mark, require_channels, require_ct
 from .image_facts import facts_path, keep_facts
 
@@ -75,7 +75,7 @@ class TrainingCase:
     corrected_path: Path | None = None
     unknown_path: Path | None = None
     unknown_sets: tuple[tuple[int, ...], ...] = ()
-    expected: ExpectedChannels | None = None
+    expected: ExpectedClasses | None = None
 
     # Mapped at each access, which costs almost nothing: a cohort may have more cases than a process may open files.
     @property

@@ -14,7 +14,6 @@ from ...runs.network import NETWORKS, NetworkShape
 from ...runs.plan import ModelPlan, RunPlan
 from ..devices import Shortage, within_memory
 from ..networks.build import build_network
-from ..networks.further_inputs import image_weights, start_from_expected, with_optional_inputs
 from ..networks.initialization import initialize
 from .trained_model import TrainedModel
 
@@ -30,36 +29,15 @@ def built_network(model: ModelPlan, plan: RunPlan) -> torch.nn.Module:
     return build_network(model.network, shape)
 
 
-def network_to_keep(model: ModelPlan, plan: RunPlan, trained: torch.nn.Module) -> torch.nn.Module:
-    """What is stored of a network that has learned: without the inputs that it sees only while it learns."""
-    if not plan.expected_channels:
-        return trained
-    network = _of_image(model, plan)
-    state = image_weights(trained.state_dict(), network.state_dict(), plan.image_channels, plan.expected_channels)
-    network.load_state_dict(state)
-    return network
-
-
 def network_to_train(model: ModelPlan, plan: RunPlan) -> torch.nn.Module:
     """A network for the first step of a run's model: initialized, and with an auxiliary output where it is wanted."""
     settings = plan.settings
     wanted = settings.auxiliary_weight > 0 and NETWORKS.named(model.network).has_auxiliary
-    channels = plan.image_channels + plan.expected_channels
-    shape = network_shape(model, plan.class_count, channels, settings.dropout)
+    shape = network_shape(model, plan.class_count, plan.image_channels, settings.dropout)
     network = build_network(model.network, replace(shape, is_trained_with_auxiliary=wanted))
     of_2d = settings.initialization_2d if model.role == "2d" else None
     initialize(network, of_2d or settings.initialization)
-    if plan.expected_channels:
-        own = _of_image(model, plan).state_dict()
-        start_from_expected(network, own, plan.image_channels, plan.expected_channels)
-        network = with_optional_inputs(network, channels)
     return network
-
-
-def _of_image(model: ModelPlan, plan: RunPlan) -> torch.nn.Module:
-    """A new network that sees the image alone; making it draws random numbers, which the training has to have."""
-    with torch.random.fork_rng(devices=[]):
-        return built_network(model, plan)
 
 
 def models_within_memory(load: Callable[[str], list[TrainedModel]], device: str, run: str) -> list[TrainedModel]:

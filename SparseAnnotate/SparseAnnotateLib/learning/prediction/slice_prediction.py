@@ -24,20 +24,14 @@ def for_slices(model: TrainedModel, axis: int) -> tuple[TrainedModel, int]:
     return (replace(model, planes=(axis,)), 1) if model.role == "2d" else (model, model.patch[axis])
 
 
-def slice_classes(
-    model: TrainedModel, image: np.ndarray, axis: int, index: int, watch: Watch, expected: np.ndarray | None = None
-) -> np.ndarray:
+def slice_classes(model: TrainedModel, image: np.ndarray, axis: int, index: int, watch: Watch) -> np.ndarray:
     """Most likely class of every pixel of a slice, (rows, columns) uint8 or uint16. Raises CancelledError.
 
     Args:
         model: a 2D or 3D one. image: ([C,] S, A, R) normalised, as in training.
         axis, index: the slice across that axis of the image.
-        expected: (channels, rows, columns) that a 2D model sees beside the slice.
     """
     model, thickness = for_slices(model, axis)
     part, low = slab_around(image.shape[-3:], axis, index, thickness)
-    seen = part_of(image, part)
-    if expected is not None:
-        seen = np.concatenate([seen.reshape(-1, *seen.shape[-3:]), np.expand_dims(expected, axis + 1)])
-    found: np.ndarray = predicted_classes(model, seen, watch.quiet())[slice_layer(axis, index - low)]
+    found: np.ndarray = predicted_classes(model, part_of(image, part), watch.quiet())[slice_layer(axis, index - low)]
     return found

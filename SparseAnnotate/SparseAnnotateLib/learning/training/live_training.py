@@ -16,7 +16,7 @@ from ...core.metrics import added_path_length
 from ...core.planes import slice_layer
 from ...runs.cards import RunCard
 from ...runs.drawing_record import DrawingRecord, PredictedSlice
-from ...runs.plan import EXPECTED_CHANNELS, ModelPlan, RunPlan
+from ...runs.plan import ModelPlan, RunPlan
 from ...runs.run_folder import RunFolder
 from ..data.growing_cases import DrawnSlice, GrowingCases, new_values
 from ..data.image_facts import learned_images
@@ -32,6 +32,7 @@ from .validation import Tally
 
 _WAIT = 0.2  # seconds
 _MOST_PREDICTED = 20  # slices that were drawn at once
+_MOST_COMPARED = 8  # structures of a slice, of which is found what other slices expect
 
 
 class LiveRun:
@@ -249,10 +250,8 @@ def drawn_among(cohort: Cohort, names: Sequence[str], is_resumed: bool = False) 
 
 def _predicted(now: ModelNow, one: DrawnSlice, watch: Watch) -> np.ndarray | None:
     """(rows, columns) classes of a slice by the model; None when it cannot predict."""
-    case, place = one.case, (one.axis, one.standard_index)
-    expected = case.expected.on(*place) if case.expected is not None and now.plan.sees_expected else None
     try:
-        return slice_classes(now.model, case.image, *place, watch, expected)
+        return slice_classes(now.model, one.case.image, one.axis, one.standard_index, watch)
     except RunError as error:
         # Learning may go on: the slice is recorded without a figure.
         logging.getLogger(__name__).warning(error.message)
@@ -276,14 +275,13 @@ def _to_draw(now: ModelNow, one: DrawnSlice, predicted: np.ndarray) -> dict[str,
     case, place = one.case, (one.axis, one.standard_index)
     if case.expected is None:
         return {}
-    drawn, expected = np.asarray(case.labels[slice_layer(*place)]), case.expected.classes(*place)
-    decided = case.decided_on(*place)
-    found = {}
-    for c, value in enumerate(now.plan.classes[:EXPECTED_CHANNELS], start=1):
-        truth = decided & (drawn == c)
-        if truth.any():
-            found[now.plan.label_names[value]] = (
-                added_path_length(decided & (predicted == c), truth),
-                added_path_length(decided & (expected == c), truth),
-            )
-    return found
+    drawn, decided = np.asarray(case.labels[slice_layer(*place)]), case.decided_on(*place)
+    shown = [c for c in np.unique(drawn[decided]).tolist() if 0 < c <= len(now.plan.classes)][:_MOST_COMPARED]
+    expected = case.expected.on(*place, shown)
+    return {
+        now.plan.label_names[now.plan.classes[c - 1]]: (
+            added_path_length(decided & (predicted == c), decided & (drawn == c)),
+            added_path_length(decided & (expected == c), decided & (drawn == c)),
+        )
+        for c in shown
+    }

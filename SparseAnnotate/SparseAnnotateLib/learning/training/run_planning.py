@@ -9,8 +9,7 @@ from ...core import DEFAULT_DEVICE, Cohort, RunError, Watch
 from ...core.folder_lock import FolderLock
 from ...core.image_fingerprint import content_fingerprint
 from ...core.messages import _, joined
-from ...runs.network import NETWORKS
-from ...runs.plan import ModelPlan, RunPlan
+from ...runs.plan import RunPlan
 from ...runs.run_folder import RunFolder
 from ...runs.settings import TrainingSettings
 from ..devices import DeviceReport, chosen_device, named_device, smoke_test
@@ -79,12 +78,7 @@ def plan_to_train(
         fills=_fill_fingerprints(cohort, plan, watch),
         voxels=voxels,
         grids={name: cohort.geometry(name) for name in voxels},
-        sees_expected=is_live and all(_can_see_expected(model) for model in plan.models),
     )
-
-
-def _can_see_expected(model: ModelPlan) -> bool:
-    return model.role == "2d" and NETWORKS.named(model.network).takes_image_first
 
 
 def _image_fingerprints(cohort: Cohort, plan: RunPlan, watch: Watch) -> dict[str, str]:

@@ -52,7 +52,7 @@ class SupervisedObjective(Objective):
             is_undrawn_only=settings.undrawn_only,
         )
         planes = model.planes or (0, 1, 2)
-        return PatchSampler(self.cases, model.patch, placing, settings.seed, planes, self.plan.sees_expected)
+        return PatchSampler(self.cases, model.patch, placing, settings.seed, planes)
 
     def augmentation(self, model: ModelPlan) -> Augmentation:
         settings = self.settings
@@ -61,8 +61,6 @@ class SupervisedObjective(Objective):
         return Augmentation(settings.augmentation, plan.flip, model.patch, plan.spacing, settings.seed, distances)
 
     def loss(self, forward: Forward, batch: Batch, done: float, teacher: Forward | None) -> torch.Tensor:
-        if "expected" in batch:
-            batch = {**batch, "image": torch.cat([batch["image"], batch["expected"]], 1)}
         share = self.settings.augmentation.mixup
         image, partner, weight = mixed(batch["image"], share, self.settings.seed + 7919 * int(batch["iteration"]))
         outputs = forward(image)

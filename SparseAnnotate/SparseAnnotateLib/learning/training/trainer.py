@@ -21,7 +21,7 @@ from ...runs.plan import ModelPlan, RunPlan
 from ...runs.run_folder import RunFolder
 from ..data.batches import Batch, Batches
 from ..devices import explained, is_out_of_memory, release_cached_memory
-from ..prediction.model_building import network_to_keep, network_to_train, trained_model
+from ..prediction.model_building import network_to_train, trained_model
 from ..weights import load_checkpoint, save_checkpoint, save_weights
 from .compilation import CompiledNetwork
 from .cpu_bf16 import compute_thin_inputs_in_fp32
@@ -132,8 +132,7 @@ class Trainer:
 
     def write_model(self, card: ModelCard) -> None:
         """Write the model as it is now, with its card."""
-        kept = network_to_keep(self.model_plan, self.plan, self._kept_model())
-        save_weights(self.folder.weights_path(self.model_plan.role), kept)
+        save_weights(self.folder.weights_path(self.model_plan.role), self._kept_model())
         self.folder.write_model_card(card)
 
     def _kept_model(self) -> torch.nn.Module:

@@ -24,7 +24,6 @@ NETWORKS.add(
         make="SparseAnnotateLib.learning.networks.sparse_unet:SparseUNet",
         arguments=lambda shape: unet_arguments(shape, SMALL),
         bytes_per_voxel=1_500,
-        takes_image_first=True,
         order=1,
     )
 )
@@ -36,7 +35,6 @@ NETWORKS.add(
         make="SparseAnnotateLib.learning.networks.sparse_unet:SparseUNet",
         arguments=lambda shape: unet_arguments(shape, LARGE),
         bytes_per_voxel=3_000,
-        takes_image_first=True,
         order=2,
     )
 )
@@ -48,7 +46,6 @@ NETWORKS.add(
         make="SparseAnnotateLib.learning.networks.sparse_unet:SparseUNet",
         arguments=lambda shape: {**unet_arguments(shape, SMALL), "groups": _GROUPS},
         bytes_per_voxel=1_500,
-        takes_image_first=True,
         order=3,
     )
 )
@@ -60,7 +57,6 @@ NETWORKS.add(
         make="SparseAnnotateLib.learning.networks.sparse_unet:SparseUNet",
         arguments=lambda shape: {**unet_arguments(shape, LARGE), "groups": _GROUPS},
         bytes_per_voxel=3_000,
-        takes_image_first=True,
         order=4,
     )
 )
