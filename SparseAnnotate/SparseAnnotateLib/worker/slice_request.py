@@ -86,11 +86,15 @@ def label_slice(request: SliceRequest, watch: Watch) -> SliceAnswer:
     standard = geometry.to_standard_slice(axis, request.index)
     without = found.record.better_without(request.case, plane).intersection(found.names.values())
     classes = slice_classes(found.model, image, *standard, watch)
-    if without:
-        own_classes = [c for c, value in enumerate(found.classes, start=1) if found.names[value] in without]
-        expected = ExpectedClasses(cohort.annotation(request.case), found.classes, image)
-        classes = _taking(own_classes, expected.on(*standard, own_classes, watch), classes)
     own = class_values(found.classes, found.names, cohort.labels)
+    taken = {
+        c: v for c, (v, theirs) in enumerate(zip(own, found.classes, strict=True), 1) if found.names[theirs] in without
+    }
+    taken = {c: value for c, value in taken.items() if value}
+    if taken:
+        expected = ExpectedClasses(cohort.annotation(request.case), list(taken.values()), image)
+        numbers = np.array([0, *taken])[expected.on(*standard, range(1, len(taken) + 1), watch)]
+        classes = _taking(list(taken), numbers, classes)
     table = np.array([0, *(value or 0 for value in own)], dtype=np.uint16)
     labels = geometry.from_standard_order(np.expand_dims(table[classes], standard[0]))
     labels = np.ascontiguousarray(labels.astype(np.uint8) if table.max() < 256 else labels)

@@ -76,3 +76,10 @@ def test_a_structure_that_no_other_slice_decides_is_unknown_and_one_that_is_abse
     assert not odds[1].any()
     absent = ExpectedLabels(drawn([4, 12]), [1, 2, 7], IMAGE).odds(0, 8, [7])[0]
     assert np.all(absent == -SUREST)
+
+
+def test_of_several_channels_it_follows_those_that_show_the_structure():
+    channels = np.stack([noisy_image(np.zeros_like(LABELS), 1), IMAGE])
+    odds = ExpectedLabels(drawn([4, 12]), [1, 2], channels).odds(0, 8, [1, 2])
+    found, truth = odds.max(0) > 0, LABELS[8] > 0
+    assert 2.0 * np.count_nonzero(found & truth) / (np.count_nonzero(found) + np.count_nonzero(truth)) > 0.9

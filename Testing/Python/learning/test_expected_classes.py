@@ -124,3 +124,13 @@ def test_only_the_last_slices_decide_and_only_clear_differences_count(tmp_path):
     for _again in range(5):
         record.add(PredictedSlice("a", Plane.AXIAL, 9, 10, {}, {"x": (9, 0)}))
     assert record.better_without("a", Plane.AXIAL) == set()
+
+
+def test_a_walk_that_fails_does_not_stop_the_learning(cohort, monkeypatch):
+    def failing(*_arguments):
+        raise MemoryError
+
+    monkeypatch.setattr("SparseAnnotateLib.learning.data.expected_classes.ExpectedClasses.on", failing)
+    learned(cohort, monkeypatch, 4, {2: lambda: cohort.save_annotation("a", drawn([2, 5, 7, 8, 11, 13]))})
+    new = DrawingRecord(cohort.run_folder("r")).slices[-1]
+    assert (new.index, new.to_draw) == (7, {})

@@ -36,5 +36,5 @@ class ExpectedClasses:
         layers = np.squeeze(self._geometry.to_standard_order(np.expand_dims(odds, own + 1)), axis + 1)
         found: np.ndarray = np.zeros(layers.shape[1:], dtype=int)
         if len(layers):
-            found[:] = np.where(layers.max(0) > 0, np.array(wanted)[layers.argmax(0)], 0)
+            found[:] = np.where(layers.max(0) > 0, np.array(list(wanted))[layers.argmax(0)], 0)
         return found

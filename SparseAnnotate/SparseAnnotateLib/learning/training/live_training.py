@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from ...core import BadInputError, CancelledError, Cohort, FileWriteError, RunError, Watch
+from ...core import BadInputError, CancelledError, Cohort, FileWriteError, RunError, SparseAnnotateError, Watch
 from ...core.messages import _, counted, joined, listed
 from ...core.metrics import added_path_length
 from ...core.planes import slice_layer
@@ -207,7 +207,7 @@ class LiveRun:
             if now is not None and number >= len(new) - _MOST_PREDICTED:
                 predicted = _predicted(now, one, self._watch)
             dice = _dice(now, one, predicted) if now is not None and predicted is not None else {}
-            to_draw = _to_draw(now, one, predicted) if now is not None and predicted is not None else {}
+            to_draw = _to_draw(now, one, predicted, self._watch) if now is not None and predicted is not None else {}
             self.record.add(PredictedSlice(one.case.name, one.plane, one.index, trainer.iteration, dice, to_draw))
 
     # --- the end --------------------------------------------------------------------------------------------------
@@ -270,14 +270,21 @@ def _dice(now: ModelNow, one: DrawnSlice, predicted: np.ndarray) -> dict[str, fl
     }
 
 
-def _to_draw(now: ModelNow, one: DrawnSlice, predicted: np.ndarray) -> dict[str, tuple[int, int]]:
+def _to_draw(now: ModelNow, one: DrawnSlice, predicted: np.ndarray, watch: Watch) -> dict[str, tuple[int, int]]:
     """What had to be drawn of each structure, see `PredictedSlice`; only of those that the slice decides and shows."""
     case, place = one.case, (one.axis, one.standard_index)
     if case.expected is None:
         return {}
     drawn, decided = np.asarray(case.labels[slice_layer(*place)]), case.decided_on(*place)
     shown = [c for c in np.unique(drawn[decided]).tolist() if 0 < c <= len(now.plan.classes)][:_MOST_COMPARED]
-    expected = case.expected.on(*place, shown)
+    try:
+        expected = case.expected.on(*place, shown, watch)
+    except CancelledError:
+        raise
+    except (SparseAnnotateError, MemoryError) as error:
+        # The slice is recorded without these figures.
+        logging.getLogger(__name__).warning(str(error))
+        return {}
     return {
         now.plan.label_names[now.plan.classes[c - 1]]: (
             added_path_length(decided & (predicted == c), decided & (drawn == c)),
