@@ -87,10 +87,8 @@ def label_slice(request: SliceRequest, watch: Watch) -> SliceAnswer:
     without = found.record.better_without(request.case, plane).intersection(found.names.values())
     classes = slice_classes(found.model, image, *standard, watch)
     own = class_values(found.classes, found.names, cohort.labels)
-    taken = {
-        c: v for c, (v, theirs) in enumerate(zip(own, found.classes, strict=True), 1) if found.names[theirs] in without
-    }
-    taken = {c: value for c, value in taken.items() if value}
+    values = zip(own, found.classes, strict=True)
+    taken = {c: value for c, (value, theirs) in enumerate(values, 1) if value and found.names[theirs] in without}
     if taken:
         expected = ExpectedClasses(cohort.annotation(request.case), list(taken.values()), image)
         numbers = np.array([0, *taken])[expected.on(*standard, range(1, len(taken) + 1), watch)]
