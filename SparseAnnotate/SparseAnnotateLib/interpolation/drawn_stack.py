@@ -86,6 +86,12 @@ class DrawnStack:
         other._sizes = {index: self._sizes[index] for index in same if index in self._sizes}
         return other
 
+    def cropped(self, first: int, stop: int, indices: Iterable[int]) -> DrawnStack:
+        """Some drawn slices, all from `first` to before `stop`, as a stack of only this part of the volume."""
+        other = self.with_slices({index - first: self.slices[index] for index in indices})
+        other.depth = stop - first
+        return other
+
     def boxes(self, index: int) -> dict[int, PlaneBox]:
         """Bounding box, in the plane, of every label on a drawn slice, and of all together under FOREGROUND."""
         if index not in self._boxes:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,7 +10,7 @@ import numpy as np
 
 from ..core import DEFAULT_DEVICE, BadInputError, Cohort, Plane, VolumeGeometry, Watch
 from ..core.images import write_image
-from ..core.messages import _, counted
+from ..core.messages import _, counted, joined, listed
 from ..core.structure_values import class_values, names_as_facts
 from ..runs.ct_scale import CtScale
 from ..runs.drawing_record import DrawingRecord, LiveQuality
@@ -68,6 +68,7 @@ def label_slice(request: SliceRequest, watch: Watch) -> SliceAnswer:
         RunError: the run has not learned anything yet, or its files cannot be used.
     """
     require_packages()
+    from ..learning.data.expected_classes import ExpectedClasses
     from ..learning.data.training_cases import normalised_image
     from ..learning.prediction.slice_prediction import slice_classes
 
@@ -83,8 +84,15 @@ def label_slice(request: SliceRequest, watch: Watch) -> SliceAnswer:
     found = _found_model(cohort, request)
     image = normalised_image(cohort, request.case, found.normalisation, found.channels, found.ct, watch)
     standard = geometry.to_standard_slice(axis, request.index)
+    without = found.record.better_without(request.case, plane).intersection(found.names.values())
     classes = slice_classes(found.model, image, *standard, watch)
     own = class_values(found.classes, found.names, cohort.labels)
+    values = zip(own, found.classes, strict=True)
+    taken = {c: value for c, (value, theirs) in enumerate(values, 1) if value and found.names[theirs] in without}
+    if taken:
+        expected = ExpectedClasses(cohort.annotation(request.case), list(taken.values()), image)
+        numbers = np.array([0, *taken])[expected.on(*standard, range(1, len(taken) + 1), watch)]
+        classes = _taking(list(taken), numbers, classes)
     table = np.array([0, *(value or 0 for value in own)], dtype=np.uint16)
     labels = geometry.from_standard_order(np.expand_dims(table[classes], standard[0]))
     labels = np.ascontiguousarray(labels.astype(np.uint8) if table.max() < 256 else labels)
@@ -101,7 +109,7 @@ def label_slice(request: SliceRequest, watch: Watch) -> SliceAnswer:
         found.steps,
         quality.dice if quality is not None else None,
         quality.slices if quality is not None else 0,
-        quality_sentence(quality),
+        joined(" ", [quality_sentence(quality), *_without_model(without)]),
         [{"label": value, "name": name} for value, name in structures.items()],
     )
 
@@ -116,6 +124,24 @@ def quality_sentence(quality: LiveQuality | None) -> str:
         _("On the last {count} slices you drew, before it learned from them, its mean Dice was {dice:.2f}."),
         dice=quality.dice,
     )
+
+
+def _without_model(names: Collection[str]) -> list[str]:
+    if not names:
+        return []
+    return [
+        _("Filled from the slices drawn nearby, which lately needed less correction than the model: {names}.").format(
+            names=listed([f"'{name}'" for name in sorted(names)], 3)
+        )
+    ]
+
+
+def _taking(wanted: Sequence[int], source: np.ndarray, classes: np.ndarray) -> np.ndarray:
+    """(rows, columns) classes, of which the wanted ones are as in another source."""
+    result = np.where(np.isin(classes, wanted), 0, classes).astype(classes.dtype)
+    taken = np.isin(source, wanted)
+    result[taken] = source[taken]
+    return result
 
 
 @dataclass(frozen=True, eq=False)

@@ -68,7 +68,10 @@ class RandomWalkInterpolator(ChanceInterpolator):
     def prepared(self, annotation: SparseAnnotation, drawn: DrawnSlices, image: np.ndarray | None) -> SeenChannels:
         """See `ChanceSource`."""
         self._check_image(annotation, image)
-        image = required_image(image)
+        return self.prepared_for(drawn, required_image(image))
+
+    def prepared_for(self, drawn: DrawnSlices, image: np.ndarray) -> SeenChannels:
+        """What `chance` needs with an image (K, J, I), or (C, K, J, I), that fits the drawn slices."""
         values = {value for index in drawn.main.indices for value in drawn.main.boxes(index)} | set(drawn.in_order())
         return seen_channels([image] if image.ndim == 3 else image, drawn, values)
 

@@ -8,8 +8,12 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 
-from ...core import BadInputError, CancelledError, Cohort, FileWriteError, RunError, Watch
+import numpy as np
+
+from ...core import BadInputError, CancelledError, Cohort, FileWriteError, RunError, SparseAnnotateError, Watch
 from ...core.messages import _, counted, joined, listed
+from ...core.metrics import added_path_length
+from ...core.planes import slice_layer
 from ...runs.cards import RunCard
 from ...runs.drawing_record import DrawingRecord, PredictedSlice
 from ...runs.plan import ModelPlan, RunPlan
@@ -28,6 +32,7 @@ from .validation import Tally
 
 _WAIT = 0.2  # seconds
 _MOST_PREDICTED = 20  # slices that were drawn at once
+_MOST_COMPARED = 8  # structures of a slice, of which is found what other slices expect
 
 
 class LiveRun:
@@ -198,10 +203,12 @@ class LiveRun:
         new = self._new_slices()
         now = trainer.model_now() if new else None
         for number, one in enumerate(new):
-            dice: dict[str, float] = {}
+            predicted = None
             if now is not None and number >= len(new) - _MOST_PREDICTED:
-                dice = _dice(now, one, self._watch)
-            self.record.add(PredictedSlice(one.case.name, one.plane, one.index, trainer.iteration, dice))
+                predicted = _predicted(now, one, self._watch)
+            dice = _dice(now, one, predicted) if now is not None and predicted is not None else {}
+            to_draw = _to_draw(now, one, predicted, self._watch) if now is not None and predicted is not None else {}
+            self.record.add(PredictedSlice(one.case.name, one.plane, one.index, trainer.iteration, dice, to_draw))
 
     # --- the end --------------------------------------------------------------------------------------------------
 
@@ -241,19 +248,47 @@ def drawn_among(cohort: Cohort, names: Sequence[str], is_resumed: bool = False) 
     return found
 
 
-def _dice(now: ModelNow, one: DrawnSlice, watch: Watch) -> dict[str, float]:
-    """Dice of each structure that the model knows, and that it or the slice shows; none when it cannot predict."""
-    tally = Tally(now.model.class_count)
+def _predicted(now: ModelNow, one: DrawnSlice, watch: Watch) -> np.ndarray | None:
+    """(rows, columns) classes of a slice by the model; None when it cannot predict."""
     try:
-        predicted = slice_classes(now.model, one.case.image, one.axis, one.standard_index, watch)
+        return slice_classes(now.model, one.case.image, one.axis, one.standard_index, watch)
     except RunError as error:
         # Learning may go on: the slice is recorded without a figure.
         logging.getLogger(__name__).warning(error.message)
-        return {}
+        return None
+
+
+def _dice(now: ModelNow, one: DrawnSlice, predicted: np.ndarray) -> dict[str, float]:
+    """Dice of each structure that the model knows, and that it or the slice shows."""
+    tally = Tally(now.model.class_count)
     tally.add(predicted, one.case, one.axis, one.standard_index)
     names = [now.plan.label_names[value] for value in now.plan.classes]
     return {
         name: round(float(both / size), 4)
         for name, (both, size) in zip(names, tally.counts.tolist(), strict=False)
         if size
+    }
+
+
+def _to_draw(now: ModelNow, one: DrawnSlice, predicted: np.ndarray, watch: Watch) -> dict[str, tuple[int, int]]:
+    """What had to be drawn of each structure, see `PredictedSlice`; only of those that the slice decides and shows."""
+    case, place = one.case, (one.axis, one.standard_index)
+    if case.expected is None:
+        return {}
+    drawn, decided = np.asarray(case.labels[slice_layer(*place)]), case.decided_on(*place)
+    shown = [c for c in np.unique(drawn[decided]).tolist() if 0 < c <= len(now.plan.classes)][:_MOST_COMPARED]
+    try:
+        expected = case.expected.on(*place, shown, watch)
+    except CancelledError:
+        raise
+    except (SparseAnnotateError, MemoryError) as error:
+        # The slice is recorded without these figures.
+        logging.getLogger(__name__).warning(str(error))
+        return {}
+    return {
+        now.plan.label_names[now.plan.classes[c - 1]]: (
+            added_path_length(decided & (predicted == c), decided & (drawn == c)),
+            added_path_length(decided & (expected == c), decided & (drawn == c)),
+        )
+        for c in shown
     }
