@@ -94,6 +94,7 @@ ELSEWHERE = {
     "volumeFilter": "which rows of the list are shown",
     "casesSelector": "which case Open opens (test_cohort_in_the_panel)",
     "segmentationSelector": "which node is drawn in (test_bad_input)",
+    "finishedTooCheckBox": "what Apply may replace in the scene (test_bad_input)",
     "markedForButton": "structures in the ledger (test_structure_menu)",
     "correctCheckBox": "what strokes mean (test_correcting_in_the_panel)",
     "undoCorrectionButton": "an action",
