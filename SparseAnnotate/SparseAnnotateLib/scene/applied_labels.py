@@ -8,6 +8,7 @@ from typing import Literal
 
 import numpy as np
 
+from ..core.strict_json import LEFT_OUT_WHEN_EMPTY
 from ..core.voxel_boxes import Box
 from ..core.voxel_values import values_in
 from .ledger_anchor import LedgerAnchor
@@ -36,8 +37,8 @@ class Applied:
     dtype: Literal["u1", "u2"]
     data: str
     sources: dict[str, str] = field(default_factory=dict)
-    earlier: dict[str, dict[str, str]] = field(default_factory=dict)
-    label_sources: dict[int, str] = field(default_factory=dict)
+    earlier: dict[str, dict[str, str]] = field(default_factory=dict, metadata=LEFT_OUT_WHEN_EMPTY)
+    label_sources: dict[int, str] = field(default_factory=dict, metadata=LEFT_OUT_WHEN_EMPTY)
 
 
 @dataclass(frozen=True)
