@@ -43,7 +43,7 @@ class Applied:
 
 @dataclass(frozen=True)
 class Packed:
-    """Labels as they are stored; see `Applied`."""
+    """Labels as they are stored; see `Applied`. `sources`: of the segments that keep theirs."""
 
     segments: dict[int, str]
     start: tuple[int, int, int]
@@ -51,6 +51,7 @@ class Packed:
     dtype: Literal["u1", "u2"]
     data: str
     label_sources: dict[int, str] = field(default_factory=dict)
+    sources: dict[str, str] = field(default_factory=dict)
 
     def other_sources(self, segment_id: str) -> list[str]:
         """What some labels of a segment come from, besides its own source; without what is not known."""
