@@ -18,7 +18,7 @@ class NamedOutputs:
     def __init__(self, options: Namespace):
         given = [getattr(options, name, None) for name in OPTIONS]
         self.paths = [Path(os.path.abspath(os.path.expanduser(path))) for path in given if path]
-        self._before = {path: _stamp(path) for path in self.paths if path.is_file()}
+        self._before = {path: _stamp(path) for path in self.paths}
 
     def unchanged_sentence(self) -> str:
         """Which of the files are still those that were there before; '' when none is."""
@@ -31,7 +31,8 @@ class NamedOutputs:
 
 
 def _stamp(path: Path) -> FileStamp | None:
+    """None without such a file, and where it cannot be found out, as in a folder without rights."""
     try:
-        return stamp_of(path)
+        return stamp_of(path) if path.is_file() else None
     except OSError:
         return None

@@ -57,8 +57,8 @@ class NiftiHeader:
 
     @property
     def is_scaled(self) -> bool:
-        """Whether voxels may have other values than those that are stored."""
-        return self.slope not in (0.0, 1.0) or (self.slope != 0 and self.intercept != 0)
+        """Whether voxels may have other values than those that are stored; ITK adds the intercept to slope 0, too."""
+        return self.slope not in (0.0, 1.0) or self.intercept != 0
 
 
 def is_gzip(path: Path) -> bool:

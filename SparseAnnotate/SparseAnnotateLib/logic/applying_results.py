@@ -132,7 +132,8 @@ class ApplyingResults:
         to_change = {name: value for name, value in named.items() if name in changing}
         # What already was as in the result may have been painted.
         changed = [identify(name) for name in to_change]
-        packed = yield from scene.packing_applied(segmentation, volume_node, stored, changed)
+        before_it = {identify(name): record for name, record in unmarked.before.items()}
+        packed = yield from scene.packing_applied(segmentation, volume_node, stored, changed, before_it)
         written = segmentation, volume_node, labels, to_change, without
         made = (yield from scene.making_voxels(*written)) if to_change else []
         yield Piece.NEXT_IS_LONG  # all layers that were changed are copied, so that it can be undone

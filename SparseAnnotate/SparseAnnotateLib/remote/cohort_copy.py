@@ -78,6 +78,7 @@ class CohortFiles:
                 raise
             except SparseAnnotateError as error:
                 found[name] = error
+        self.hashes.keep()  # for `copy`, which would read all images once more
         return found
 
     def copy(

@@ -105,7 +105,7 @@ def noting_applied(volume_node, drawing, applied: AppliedSegmentation, values: M
         sources.setdefault(identifier, []).append(name)
     others = {part: name for part, (identifier, name) in parts.items() if name != sources[identifier][0]}
     wanted = AppliedValues(labels, {part: identifier for part, (identifier, _name) in parts.items()}, others)
-    packed = yield from packing_applied(drawing, volume_node, wanted, sources)
+    packed = yield from packing_applied(drawing, volume_node, wanted, sources, {})
     store_applied(drawing, volume_node, packed, {identifier: names[0] for identifier, names in sources.items()})
     for identifier, names in sources.items():
         note_source(drawing, identifier, *names)

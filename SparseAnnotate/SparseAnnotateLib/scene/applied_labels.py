@@ -8,6 +8,7 @@ from typing import Literal
 
 import numpy as np
 
+from ..core.strict_json import LEFT_OUT_WHEN_EMPTY
 from ..core.voxel_boxes import Box
 from ..core.voxel_values import values_in
 from .ledger_anchor import LedgerAnchor
@@ -36,13 +37,13 @@ class Applied:
     dtype: Literal["u1", "u2"]
     data: str
     sources: dict[str, str] = field(default_factory=dict)
-    earlier: dict[str, dict[str, str]] = field(default_factory=dict)
-    label_sources: dict[int, str] = field(default_factory=dict)
+    earlier: dict[str, dict[str, str]] = field(default_factory=dict, metadata=LEFT_OUT_WHEN_EMPTY)
+    label_sources: dict[int, str] = field(default_factory=dict, metadata=LEFT_OUT_WHEN_EMPTY)
 
 
 @dataclass(frozen=True)
 class Packed:
-    """Labels as they are stored; see `Applied`."""
+    """Labels as they are stored; see `Applied`. `sources`: of the segments that keep theirs."""
 
     segments: dict[int, str]
     start: tuple[int, int, int]
@@ -50,6 +51,7 @@ class Packed:
     dtype: Literal["u1", "u2"]
     data: str
     label_sources: dict[int, str] = field(default_factory=dict)
+    sources: dict[str, str] = field(default_factory=dict)
 
     def other_sources(self, segment_id: str) -> list[str]:
         """What some labels of a segment come from, besides its own source; without what is not known."""

@@ -26,13 +26,19 @@ _ATTRIBUTES = ("SparseAnnotate.Applied", "SparseAnnotate.Applied.1")
 
 
 def packing_applied(
-    segmentation_node, volume_node, wanted: AppliedValues, renewed: Collection[str]
+    segmentation_node,
+    volume_node,
+    wanted: AppliedValues,
+    renewed: Collection[str],
+    before: Mapping[str, AppliedLabels | None],
 ) -> Generator[None, None, Packed]:
     """In pieces: labels that are to be applied to a segmentation, for `store_applied`; those of others are kept.
 
-    `renewed`: the segment IDs whose labels get a new source; those of the others keep theirs.
+    Args:
+        renewed: the segment IDs whose labels get a new source; those of the others keep theirs.
+        before: segment ID to what was applied of it, as undo has left it; without one: what was applied last.
     """
-    wanted = yield from _adding_others(wanted, segmentation_node, volume_node, renewed)
+    wanted, sources = yield from _adding_others(wanted, segmentation_node, volume_node, renewed, before)
     labels, segments = wanted.labels, wanted.segments
     box = (yield from finding_box(labels)) or (slice(0, 0),) * 3
     dtype: Literal["u1", "u2"] = "u1" if max(segments, default=0) < 256 else "u2"
@@ -46,9 +52,10 @@ def packing_applied(
         packed.append(packer.compress(piece.data))
         yield
     data = base64.b64encode(b"".join([*packed, packer.flush()])).decode("ascii")
-    sources = {value: name for value, name in wanted.sources.items() if value in present}
-    segments = {value: one for value, one in segments.items() if value in sources or value not in wanted.sources}
-    return Packed(segments, along_axes(side.start for side in box), along_axes(part.shape), dtype, data, sources)
+    others = {value: name for value, name in wanted.sources.items() if value in present}
+    segments = {value: one for value, one in segments.items() if value in others or value not in wanted.sources}
+    start, shape = along_axes(side.start for side in box), along_axes(part.shape)
+    return Packed(segments, start, shape, dtype, data, others, sources)
 
 
 def store_applied(segmentation_node, volume_node, packed: Packed, sources: Mapping[str, str] | None = None) -> None:
@@ -57,8 +64,7 @@ def store_applied(segmentation_node, volume_node, packed: Packed, sources: Mappi
     Args:
         sources: segment ID to the name of what its labels come from; a segment that is not named keeps its source.
     """
-    before = _newest(segmentation_node)
-    kept_sources = {**(before.sources if before is not None else {}), **(sources or {})}
+    known = {**packed.sources, **(sources or {})}
     applied = Applied(
         anchor_of(segmentation_node, volume_node, {}),
         packed.segments,
@@ -66,7 +72,7 @@ def store_applied(segmentation_node, volume_node, packed: Packed, sources: Mappi
         packed.shape,
         packed.dtype,
         packed.data,
-        {one: name for one, name in kept_sources.items() if one in packed.segments.values()},
+        {one: name for one, name in known.items() if one in packed.segments.values()},
         label_sources=packed.label_sources,
     )
     for newer, older in reversed(list(pairwise(_ATTRIBUTES))):
@@ -89,20 +95,33 @@ def _newest(segmentation_node) -> Applied | None:
 
 
 def _adding_others(
-    wanted: AppliedValues, segmentation_node, volume_node, renewed: Collection[str]
-) -> Generator[None, None, AppliedValues]:
-    """In pieces: labels with what the newest record has of other segments, and with sources that are kept."""
-    newest = _newest(segmentation_node)
-    if newest is None:
-        return wanted
-    in_record, now = set(newest.segments.values()), set(wanted.segments.values())
-    kept = in_record & now - set(renewed)
-    if not in_record - now and not (kept and (newest.label_sources or newest.earlier)):
-        return wanted
-    record = yield from _reading(newest, segmentation_node, volume_node)
-    if record is None or not record.labels.size:
-        return wanted
-    return (yield from _merging(wanted, record, in_record - now, kept))
+    wanted: AppliedValues,
+    segmentation_node,
+    volume_node,
+    renewed: Collection[str],
+    before: Mapping[str, AppliedLabels | None],
+) -> Generator[None, None, tuple[AppliedValues, dict[str, str]]]:
+    """In pieces: labels with what was applied of other segments, and with sources that are kept.
+
+    Returns also the sources of the segments that keep theirs. Args: as for `packing_applied`.
+    """
+    newest, now = _newest(segmentation_node), set(wanted.segments.values())
+    in_newest = set(newest.segments.values()) if newest is not None else set[str]()
+    record_of = {one: record for one, record in before.items() if record is not None and one not in renewed}
+    sources = {one: record.sources.get(one, "") for one, record in record_of.items()}
+    missing = in_newest - set(record_of) - set(renewed)
+    if newest is not None and missing:
+        sources |= {one: newest.sources.get(one, "") for one in missing}
+        if missing - now or newest.label_sources or newest.earlier:
+            last = yield from _reading(newest, segmentation_node, volume_node)
+            record_of |= {} if last is None else dict.fromkeys(missing, last)
+    records = {id(record): record for record in record_of.values() if record.labels.size}
+    for record in records.values():
+        known = {one for one, its in record_of.items() if its is record and one in record.segments.values()}
+        added, kept = known - now, known & now if record.other_sources else set[str]()
+        if added or kept:
+            wanted = yield from _merging(wanted, record, added, kept)
+    return wanted, {one: source for one, source in sources.items() if source}
 
 
 def _merging(

@@ -43,13 +43,17 @@ def test_layers_are_those_that_itk_reads(tmp_path, name, dtype, compress):
     np.testing.assert_array_equal(np.stack(list(layered.layers())), read_image(path)[0])
 
 
-def test_scaled_and_other_files_are_left_to_itk(tmp_path):
+@pytest.mark.parametrize("slope_and_intercept", [(2.0, 0.0), (1.0, 120.0), (0.0, 120.0)])
+def test_scaled_files_are_left_to_itk(tmp_path, slope_and_intercept):
     path = written(tmp_path / "a.nii", image())
     content = bytearray(path.read_bytes())
-    content[112:116] = np.float32(2.0).tobytes()
+    content[112:120] = np.float32(slope_and_intercept).tobytes()
     path.write_bytes(content)
     assert read_image(path)[0].max() > 120
     assert LayeredFile.of(path) is None
+
+
+def test_other_files_are_left_to_itk(tmp_path):
     assert LayeredFile.of(written(tmp_path / "a.mha", image())) is None
     assert LayeredFile.of(written(tmp_path / "a.nhdr", image())) is None
     assert LayeredFile.of(tmp_path / "none.nii") is None

@@ -144,17 +144,35 @@ def test_voxels_of_a_partial_apply_keep_their_own_source_in_the_folder(mrml, log
     np.testing.assert_array_equal(source_names(logic, volume), last)
 
 
+def with_more_of_the_kernel(mrml, volume, result):
+    identifier = result.GetSegmentation().GetSegmentIdBySegmentName("kernel")
+    added = mrml.util.arrayFromSegmentBinaryLabelmap(result, identifier, volume).copy()
+    added[20:, 20:, 28:] = 1
+    mrml.util.updateSegmentBinaryLabelmapFromArray(added, result, identifier, volume)
+    return result
+
+
+@pytest.mark.parametrize("is_another", [False, True])
+def test_after_undo_voxels_come_from_what_undo_has_restored(mrml, logic, applied, is_another):
+    names = source_names(logic, applied)
+    logic.applyFill(applied, logic.fillBetweenSlices(applied, "morphological"))
+    assert "filled (morphological)" in source_names(logic, applied)
+    logic.undo(applied)
+    np.testing.assert_array_equal(source_names(logic, applied), names)
+    result = logic.fillBetweenSlices(applied, "shape")  # as it is shown already, in one case but for one structure
+    logic.applyFill(applied, with_more_of_the_kernel(mrml, applied, result) if is_another else result)
+    now = source_names(logic, applied)
+    assert (now != names).any() == is_another
+    np.testing.assert_array_equal(now[names != ""], names[names != ""])
+
+
 def test_a_result_that_changes_one_structure_leaves_the_sources_of_the_others(mrml, logic, cohort, applied):
     axis = Plane.AXIAL.array_axis(GEOMETRY)
     paint(mrml, logic, applied, tuple(slice(12, 13) if a == axis else slice(0, 3) for a in range(3)))
     logic.applyFill(applied, logic.fillBetweenSlices(applied, "morphological"))
     names, labels = source_names(logic, applied), shown(logic, applied)
     result = logic.fillBetweenSlices(applied, "morphological")
-    identifier = result.GetSegmentation().GetSegmentIdBySegmentName("kernel")
-    added = mrml.util.arrayFromSegmentBinaryLabelmap(result, identifier, applied).copy()
-    added[20:, 20:, 28:] = 1
-    mrml.util.updateSegmentBinaryLabelmapFromArray(added, result, identifier, applied)
-    logic.applyFill(applied, result)
+    logic.applyFill(applied, with_more_of_the_kernel(mrml, applied, result))
     assert (shown(logic, applied) != labels).any()
     volume = opened_again(mrml, logic, cohort)
     is_shell = labels == 1

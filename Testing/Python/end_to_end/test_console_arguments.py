@@ -146,8 +146,8 @@ def test_a_label_map_in_place_of_a_segmentation(mrml, logic, drawn):
     [
         (lambda logic, v: logic.markDrawn(v, "axial", 4, seconds=-5), "must be 0 seconds or more, not -5"),
         (lambda logic, v: logic.startSlice(v, "axial", 6, "nearest"), "Choose one of nothing, nearest drawn slice"),
-        (lambda logic, v: logic.writeSegmentation(v, "x.png"), "a name that ends in one of .nrrd, .nii.gz, .nii, .mha"),
-        (lambda logic, v: logic.writeSegmentation(v, "x.mhd"), "a name that ends in one of .nrrd, .nii.gz, .nii, .mha"),
+        (lambda logic, v: logic.writeSegmentation(v, "x.png"), "files that end in .nrrd, .nii.gz, .nii, .mha"),
+        (lambda logic, v: logic.writeSegmentation(v, "x.mhd"), "files that end in .nrrd, .nii.gz, .nii, .mha"),
         (lambda logic, v: logic.useSuggestion(None), "'suggestion' must be a SliceSuggestion"),
         (lambda logic, v: logic.setChannels(v, {"T1": v, "T2": "scan"}), "'channels' must be a volume, not 'scan'"),
         (lambda logic, v: logic.setChannels(v, {"T1": v, "T2": None}), "No volume is selected"),

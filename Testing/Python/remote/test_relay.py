@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import os
 import shutil
 import socket
 from pathlib import Path
@@ -18,7 +19,7 @@ from SparseAnnotateLib.core.errors import BadInputError, CancelledError
 from SparseAnnotateLib.core.failed_cases import PartlyDoneError
 from SparseAnnotateLib.core.images import read_facts, write_image
 from SparseAnnotateLib.core.origin import Origin
-from SparseAnnotateLib.remote import cohort_copy, requests_there
+from SparseAnnotateLib.remote import cohort_copy, host_files, requests_there
 from SparseAnnotateLib.remote.cohort_copy import CohortFiles
 from SparseAnnotateLib.remote.cohort_record import record_of
 from SparseAnnotateLib.remote.host_files import HostFiles
@@ -194,6 +195,16 @@ def test_a_case_that_cannot_be_filled_there_is_named_and_the_others_are_filled(r
     assert (row["case"], row["path"]) == ("b", str(cohort.fill_path("b")))
     assert cohort.fill_path("b").is_file()
     assert not cohort.fill_path("a").is_file()
+
+
+def test_images_that_were_found_to_be_readable_are_not_read_again_to_be_sent(cohort, monkeypatch):
+    for name in "ab":
+        os.utime(cohort.image_path(name), (1e9, 1e9))
+    read, sha = [], host_files.file_sha
+    monkeypatch.setattr(host_files, "file_sha", lambda path, watch=None: read.append(path) or sha(path, watch))
+    assert not CohortFiles(cohort).not_to_send("ab", Watch())
+    CohortFiles(cohort).copy("ab", False, (), (), (), Watch())
+    assert read.count(cohort.image_path("a")) == 1
 
 
 def damage_ledger(cohort: Cohort) -> None:

@@ -292,6 +292,12 @@ def test_a_file_of_an_earlier_command_is_named_after_an_error(ball_cohort, capsy
     assert f"The file '{path}' was not changed: it is from an earlier command." in capsys.readouterr().err
 
 
+def test_a_file_name_that_no_file_can_have_ends_in_a_sentence(ball_cohort, capsys):
+    path = ball_cohort.folder.parent / f"{'a' * 300}.csv"
+    assert main(["evaluate", str(ball_cohort.folder), "--run", "typo", "--csv", str(path)]) == 1
+    assert capsys.readouterr().err
+
+
 def test_a_damaged_result_does_not_keep_the_others_from_being_compared(ball_cohort, capsys):
     filled(ball_cohort)
     draw_more(ball_cohort, "ball_1", 13)
