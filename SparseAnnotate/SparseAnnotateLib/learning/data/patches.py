@@ -219,13 +219,13 @@ def extract_patch(case: TrainingCase, start: Sequence[int], size: Sequence[int])
                 layer[axis] = index - start[axis]
                 supervised[tuple(layer)] = is_learned
 
-    if weights is None:
+    if weights is None:  # which are 0 where nothing is known
         mark(case.slices, True)
-    undecided, corrected = case.undecided, case.corrected
-    if undecided is not None:
-        supervised[cut(undecided) if corrected is None else cut(undecided) & ~cut(corrected)] = 0
-    if corrected is not None and weights is None:
-        supervised[cut(corrected)] = True
+        undecided, corrected = case.undecided, case.corrected
+        if undecided is not None:
+            supervised[cut(undecided)] = False
+        if corrected is not None:
+            supervised[cut(corrected)] = True
     # Last: where they cross a learned slice, or were corrected, the voxels of held-out slices are not learned from.
     mark(case.held_out, False)
     patch["supervised"] = supervised[None]
