@@ -13,6 +13,7 @@ from ..core.corrections import Stroke
 from ..core.images import read_facts, read_labels, write_image
 from ..core.messages import _, listed
 from ..core.origin import Origin, belongs_to, together
+from ..core.structure_values import names_from_facts
 from ..interpolation.corrected_fill import enter_certainty
 from ..interpolation.correcting import correct as spread
 from ..interpolation.seen_channels import StructureImage, image_of_structure
@@ -223,7 +224,8 @@ def _spread(
         except BadInputError as error:
             image, note = None, _("Corrected without using the image. {problem}").format(problem=error.message)
         changed = spread(labels, confidence, image, after, stroke, watch).changed
-        enter_certainty(after, labels, confidence)
+        # The result may have structures of a run, of which the drawn slices say nothing.
+        enter_certainty(after.with_more_names(names_from_facts(facts) or {}), labels, confidence)
     new_facts = {**facts, **cohort.origin(case, after, method=origin.method, run=origin.run).facts()}
     new_facts |= together(labels, confidence)
     # The confidence first: labels that are up to date never have that of an earlier answer.

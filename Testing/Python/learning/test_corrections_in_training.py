@@ -153,3 +153,54 @@ def test_slices_through_corrected_voxels_are_learned_from(ball_cohort, tmp_path,
         if np.array_equal(patch.arrays["image"][0], image[index])
     }
     assert seen == set(wanted.tolist())
+
+
+def test_no_patch_is_placed_on_corrections_of_a_held_out_slice(ball_cohort, tmp_path):
+    """A patch of such a slice would show nothing to learn."""
+    name = ball_cohort.annotated_cases()[0]
+    before = ball_cohort.annotation(name)
+    entries = tuple(replace(entry, structures=("shell",)) for entry in before.ledger.entries)
+    ball_cohort.save_annotation(name, replace(before, ledger=Ledger(entries)))
+    voxels = np.flatnonzero(before.supervised_mask() & (before.labels == 2))[:5]
+    ball_cohort.add_correction(name, Stroke(voxels, 2, True))
+    case = next(case for case in cases(ball_cohort, tmp_path) if case.name == name)
+    (index,) = np.unique(np.argwhere(mask(ball_cohort, name, voxels))[:, 0])
+    held_out = ((0, int(index)),)
+    by_class = {c: tuple(s for s in slices if s not in held_out) for c, slices in case.by_class.items()}
+    left = tuple(s for s in case.slices if s not in held_out)
+    case = replace(case, slices=left, held_out=held_out, by_class={c: s for c, s in by_class.items() if s})
+    for placing in (Placing(), Placing(foreground_share=0.0)):
+        sampler = PatchSampler([case], case.shape[1:], placing, seed=0, planes=(0,))
+        assert all(patch.arrays["supervised"].any() for patch in sampler.patches(0, range(200)))
+
+
+def test_a_structure_that_only_corrections_show_gets_as_many_patches_as_others(ball_cohort, tmp_path):
+    """As while learning from a growing annotation, where its first voxels may be corrections."""
+    name = ball_cohort.annotated_cases()[0]
+    annotation = ball_cohort.annotation(name)
+    labels = np.where(annotation.labels == 1, 1, 0).astype(np.uint8)
+    ball_cohort.save_annotation(name, replace(annotation, labels=labels))
+    corrected_voxels = np.flatnonzero(~annotation.supervised_mask())[:2]
+    ball_cohort.add_correction(name, Stroke(corrected_voxels, 2, True))
+    case = next(case for case in cases(ball_cohort, tmp_path) if case.name == name)
+    assert 2 not in case.by_class
+    sampler = PatchSampler([case], (1, 1, 1), Placing(foreground_share=1.0), seed=0)
+    shown = [int(patch.arrays["label"].item()) for patch in sampler.patches(0, range(200))]
+    assert shown.count(1) + shown.count(2) == 200
+    assert 60 < shown.count(2) < 140
+
+
+def test_corrected_voxels_are_searched_for_once_however_many_structures_there_are(ball_cohort, tmp_path, monkeypatch):
+    """There may be millions of them, and a sampler is made again after each slice that is drawn while it learns."""
+    corrected(ball_cohort)
+    case = cases(ball_cohort, tmp_path)[0]
+    reads: list[str] = []
+    plain = type(case).labels.fget
+    monkeypatch.setattr(type(case), "labels", property(lambda one: reads.append(one.name) or plain(one)))
+    counts = []
+    for structures in (2, 50):
+        many = replace(case, by_class=dict.fromkeys(range(1, structures + 1), case.slices))
+        reads.clear()
+        PatchSampler([many], (4, 4, 4), Placing(), seed=0)
+        counts.append(len(reads))
+    assert counts[0] == counts[1]

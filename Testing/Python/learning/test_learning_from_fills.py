@@ -11,6 +11,11 @@ import torch
 from small_volumes import QUICK_TRAINING
 from SparseAnnotateLib.core import BadInputError, Ledger, Plane, RunError, SparseAnnotation, Watch
 from SparseAnnotateLib.core.images import read_image, write_image
+from SparseAnnotateLib.core.origin import together
+from SparseAnnotateLib.core.structure_values import names_as_facts
+from SparseAnnotateLib.interpolation import AutoInterpolator, finished_fill
+from SparseAnnotateLib.interpolation.likeliest_labels import LikeliestLabels
+from SparseAnnotateLib.interpolation.run_source import RunSource
 from SparseAnnotateLib.learning.data.patches import extract_patch
 from SparseAnnotateLib.learning.data.training_cases import training_cases
 from SparseAnnotateLib.learning.training.losses import SparseLoss
@@ -92,10 +97,6 @@ def test_a_case_that_was_not_filled_and_a_fill_older_than_the_drawing_are_refuse
 
 def test_a_fill_to_which_a_run_has_added_a_structure_is_learned_from(ball_cohort, tmp_path, monkeypatch):
     """Where the structure is unknown the fill is not certain; nothing of it counts as another drawing."""
-    from SparseAnnotateLib.interpolation import AutoInterpolator, finished_fill
-    from SparseAnnotateLib.interpolation.likeliest_labels import LikeliestLabels
-    from SparseAnnotateLib.interpolation.run_source import RunSource
-
     for name in ball_cohort.annotated_cases():
         annotation = ball_cohort.annotation(name)
         ledger = Ledger()
@@ -138,6 +139,36 @@ def test_a_fill_to_which_a_correction_has_added_a_structure_is_learned_from(ball
     assert (confidence[is_open] < 100).all()
     weights = cases(ball_cohort, tmp_path, 0.5)[0].weights
     assert (weights[annotation.geometry.to_standard_order(annotation.corrected_mask())] == 1).all()
+
+
+def test_a_correction_leaves_open_what_a_run_has_added_to_a_fill(ball_cohort, tmp_path):
+    """Of that structure, which the cohort does not know, no slice says anything, marked for some structures or all."""
+    name = ball_cohort.annotated_cases()[0]
+    before = ball_cohort.annotation(name)
+    entries = list(before.ledger.entries)
+    entries[0] = replace(entries[0], structures=("shell",))
+    ball_cohort.save_annotation(name, replace(before, ledger=Ledger(tuple(entries))))
+    annotation = ball_cohort.annotation(name).with_more_names({3: "added"})
+    found = np.zeros(annotation.geometry.shape, np.uint8)
+    found[:, 2:12, 2:12] = 3
+    chances = np.stack([np.full(found.shape, 240, np.uint8), np.full(found.shape, 15, np.uint8)])
+    run = RunSource("run r", "run 'r'", LikeliestLabels(np.stack([found, 0 * found]), chances), (3,), False)
+    image = ball_cohort.image(name)[0]
+    made = finished_fill(AutoInterpolator(["shape"], runs=[run]), annotation, lambda: image, {}).fill
+    assert (made.labels == 3).any()
+    facts = ball_cohort.origin(name, ball_cohort.annotation(name), method="auto").facts()
+    facts |= together(made.labels, made.confidence) | names_as_facts(annotation.names)
+    write_image(ball_cohort.fill_confidence_path(name), made.confidence, annotation.geometry, facts=facts)
+    write_image(ball_cohort.fill_path(name), made.labels, annotation.geometry, facts=facts)
+    where = before.geometry.matrix @ [16.0, 13.0, 8.0, 1.0]
+    at = tuple(where[:3].tolist())
+    assert requests.correct(requests.CorrectRequest(str(ball_cohort.folder), name, "kernel", at), Watch()).path
+    confidence = read_image(ball_cohort.fill_confidence_path(name))[0]
+    on_slices = annotation.supervised_mask() & (annotation.labels == 0)
+    assert (confidence[on_slices] < 100).all()
+    names = {1: 1, 2: 2, 3: 3}
+    how = {"normalisation": "z_score", "validation_share": 0.0, "seed": 0, "watch": Watch(), "fill_weight": 0.5}
+    assert training_cases(ball_cohort, [name], names, folder=tmp_path, **how)
 
 
 def test_cases_whose_names_look_like_those_of_files_have_files_of_their_own(ball_cohort, tmp_path):

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from small_volumes import QUICK_TRAINING, ball, noisy_image
 from SparseAnnotateLib.core import Cohort, Ledger, Plane, SliceState, SparseAnnotation, VolumeGeometry, Watch
+from SparseAnnotateLib.core.corrections import Stroke
 from SparseAnnotateLib.core.images import read_labels
 from SparseAnnotateLib.learning.data.patches import PatchSampler, Placing, extract_patch
 from SparseAnnotateLib.learning.data.training_cases import TrainingCase, training_cases
@@ -196,6 +197,27 @@ def test_fills_of_unknown_structures_are_learned_with_their_confidence(cohort, t
     others = np.zeros(SHAPE, bool)
     others[list(OLD)] = True
     assert (patch["supervised"][0][others & ~kernel] == 1).all()
+
+
+def test_what_a_fill_says_of_unknown_structures_is_neither_scored_nor_drawn_for_the_final_model(cohort, tmp_path):
+    partly = cohort.annotation("partly")
+    not_shell = np.flatnonzero((reference() == 2) & ~partly.supervised_mask())[:20]
+    cohort.add_correction("partly", Stroke(not_shell, 1, False))
+    requests.fill(requests.FillRequest(str(cohort.folder), method="random_walk"), Watch())
+    case, _shells = cases_of(cohort, tmp_path / "labels", 0.5)
+    fill = read_labels(cohort.fill_path("partly"), GEOMETRY)
+    guessed = np.zeros(SHAPE, bool)
+    guessed[list(OLD)] = fill[list(OLD)] == 2
+    guessed.reshape(-1)[not_shell] = fill.reshape(-1)[not_shell] == 2
+    assert guessed[list(OLD)].any()
+    assert guessed.reshape(-1)[not_shell].any()
+    known = GEOMETRY.to_standard_order(cohort.annotation("partly").supervised_mask() & ~guessed)
+    final = replace(case, weights_path=None)
+    np.testing.assert_array_equal(extract_patch(final, (0, 0, 0), SHAPE)["supervised"][0], known)
+    tally = validation.Tally(3)
+    tally.add(fill[OLD[1]], case, 0, OLD[1])
+    assert tally.counts[0].all()
+    assert not tally.counts[1].any()
 
 
 def test_the_plan_says_what_is_unknown(cohort):

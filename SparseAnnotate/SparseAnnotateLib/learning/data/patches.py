@@ -10,6 +10,7 @@ from numpy.typing import DTypeLike
 
 from ...core.planes import slice_layer
 from ...core.voxel_boxes import Box, along_axes
+from .corrected_voxels import CorrectedVoxels
 from .training_cases import TrainingCase
 
 
@@ -77,14 +78,15 @@ class PatchSampler:
     ):
         self._cases, self._patch, self._placing, self._seed, self._planes = cases, patch, placing, seed, planes
         self._shapes = {case: case.shape for case in cases}
-        self._corrected = {case: np.argwhere(case.corrected) for case in cases if case.corrected is not None}
+        self._corrected = {case: CorrectedVoxels.of(case) for case in cases if case.corrected_path is not None}
         self._slices: list[_Place] = [(case, s) for case in cases for s in case.slices]
-        self._slices += [(case, None) for case, voxels in self._corrected.items() if len(voxels)]
-        shown = sorted({c for case in cases for c in (*case.by_class, *case.located)})
+        self._slices += [(case, None) for case, voxels in self._corrected.items() if len(voxels.every)]
+        found = {c for case in cases for c in (*case.by_class, *case.located)}
+        shown = sorted(found.union(*(voxels.by_class for voxels in self._corrected.values())) - {0})
         self._by_class: dict[int, list[_Place]] = {
             c: [
                 *((case, s) for case in cases for s in case.by_class.get(c, ())),
-                *((case, None) for case in self._corrected if len(self._corrected_as(case, c))),
+                *((case, None) for case, voxels in self._corrected.items() if c in voxels.by_class),
             ]
             for c in shown
         }
@@ -139,7 +141,7 @@ class PatchSampler:
             return case, [int(rng.integers(n)) for n in self._shapes[case]]
         case, drawn_slice = self._slices[int(rng.integers(len(self._slices)))]
         if drawn_slice is None:
-            return case, _one_of(self._corrected[case], rng)
+            return case, self._one_corrected(case, self._corrected[case].every, rng)
         axis, index = drawn_slice
         voxel = [int(rng.integers(n)) for a, n in enumerate(self._shapes[case]) if a != axis]
         voxel.insert(axis, index)
@@ -152,25 +154,19 @@ class PatchSampler:
             return case, _one_of(case.located[wanted], rng)
         case, drawn_slice = slices[int(rng.integers(len(slices)))]
         if drawn_slice is None:
-            return case, _one_of(self._corrected_as(case, wanted), rng)
+            return case, self._one_corrected(case, self._corrected[case].by_class[wanted], rng)
         voxel = _one_of(np.argwhere(_shown(case, drawn_slice, wanted)), rng)
         axis, index = drawn_slice
         voxel.insert(axis, index)
         return case, voxel
 
-    def _corrected_as(self, case: TrainingCase, wanted: int) -> np.ndarray:
-        """(n, 3): the corrected voxels of a class; those with anything unknown are not background."""
-        voxels = self._corrected[case]
-        places = tuple(voxels.T)
-        chosen = case.labels[places] == wanted
-        if not wanted and case.unknown is not None:
-            chosen &= case.unknown[places] == 0
-        found: np.ndarray = voxels[chosen]
-        return found
+    def _one_corrected(self, case: TrainingCase, voxels: np.ndarray, rng: np.random.Generator) -> list[int]:
+        place = np.unravel_index(int(voxels[int(rng.integers(len(voxels)))]), self._shapes[case])
+        return [int(along) for along in place]
 
     def _shows_background(self, case: TrainingCase, drawn_slice: tuple[int, int] | None) -> bool:
         if drawn_slice is None:
-            return len(self._corrected_as(case, 0)) > 0
+            return 0 in self._corrected[case].by_class
         return bool(_shown(case, drawn_slice, 0).any())
 
 
@@ -223,13 +219,13 @@ def extract_patch(case: TrainingCase, start: Sequence[int], size: Sequence[int])
                 layer[axis] = index - start[axis]
                 supervised[tuple(layer)] = is_learned
 
-    if weights is None:
+    if weights is None:  # which are 0 where nothing is known
         mark(case.slices, True)
-    undecided, corrected = case.undecided, case.corrected
-    if undecided is not None:
-        supervised[cut(undecided) if corrected is None else cut(undecided) & ~cut(corrected)] = 0
-    if corrected is not None and weights is None:
-        supervised[cut(corrected)] = True
+        undecided, corrected = case.undecided, case.corrected
+        if undecided is not None:
+            supervised[cut(undecided)] = False
+        if corrected is not None:
+            supervised[cut(corrected)] = True
     # Last: where they cross a learned slice, or were corrected, the voxels of held-out slices are not learned from.
     mark(case.held_out, False)
     patch["supervised"] = supervised[None]

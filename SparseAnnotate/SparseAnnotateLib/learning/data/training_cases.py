@@ -52,7 +52,8 @@ class TrainingCase:
         pseudo_path: where pseudo-labels lie on disk, except for plain background: (2, V, S, A, R), see
             `pseudo_labels`; None without any. pseudo_start: first voxel of that box.
         located: for each class index other than 0, (n, 3) voxels that pseudo-labels put there.
-        undecided_path: where `undecided` lies on disk; None when every voxel of the drawn slices has been decided.
+        undecided_path: where `undecided` lies on disk; None when every voxel of the drawn slices has been decided, and
+            no fill says more of them.
         corrected_path: where `corrected` lies on disk; None without corrections.
         unknown_path: where `unknown` lies on disk; None when the drawn slices decide all structures.
         unknown_sets: sets of class indices, the same for all cases that are trained on together.
@@ -102,7 +103,8 @@ class TrainingCase:
 
     @property
     def undecided(self) -> np.ndarray | None:
-        """(S, A, R) bool, mapped from disk: undecided voxels of drawn slices; None without any."""
+        """(S, A, R) bool, mapped from disk: undecided voxels of drawn slices, and those whose label is that of a fill,
+        because the slice does not speak for the structure; None without any."""
         return mapped_array(self.undecided_path) if self.undecided_path is not None else None
 
     @property
@@ -343,17 +345,21 @@ def training_cases(
         annotation = (read or cohort.annotation)(name)
         annotation.require_drawn(name)
         drawn[name] = _standard_slices(annotation)
-        labels = annotation.drawn_labels()
+        labels, open_voxels = annotation.drawn_labels(), annotation.undecided
+        is_corrected = annotation.corrected_mask() if annotation.corrections is not None else None
         if fill_weight > 0:
-            labels, weights = _filled(cohort, name, annotation, fill_weight)
+            labels, weights, guessed = _filled(cohort, name, annotation, fill_weight)
+            if guessed.any():
+                open_voxels = guessed if open_voxels is None else open_voxels | guessed
+                is_corrected = is_corrected & ~guessed if is_corrected is not None else None
             save_array(kept_path(folder, "weights", name), annotation.geometry.to_standard_order(weights))
         save_array(kept_path(folder, "labels", name), _class_labels(labels, annotation, classes))
-        if annotation.undecided is not None:
+        if open_voxels is not None:
             undecided[name] = kept_path(folder, "undecided", name)
-            save_array(undecided[name], annotation.geometry.to_standard_order(annotation.undecided))
-        if annotation.corrections is not None:
+            save_array(undecided[name], annotation.geometry.to_standard_order(open_voxels))
+        if is_corrected is not None:
             corrected[name] = kept_path(folder, "corrected", name)
-            save_array(corrected[name], annotation.geometry.to_standard_order(annotation.corrected_mask()))
+            save_array(corrected[name], annotation.geometry.to_standard_order(is_corrected))
         left = _unknown_classes(annotation, labels, classes, unknown_sets)
         if left is not None:
             unknown[name] = kept_path(folder, "unknown", name)
@@ -425,8 +431,11 @@ def _saved_distances(folder: Path, case: TrainingCase, class_count: int, watch: 
 
 def _filled(
     cohort: Cohort, name: str, annotation: SparseAnnotation, fill_weight: float
-) -> tuple[np.ndarray, np.ndarray]:
-    """The labels of a case's fill, and how much each voxel counts, (K, J, I) float16."""
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The labels of a case's fill, how much each voxel counts, (K, J, I) float16, and which are not what is known.
+
+    The last, (K, J, I) bool, are those of drawn slices and corrections that have a label of which these say nothing.
+    """
     path, confidence_path = cohort.fill_path(name), cohort.fill_confidence_path(name)
     if not path.is_file() or not confidence_path.is_file():
         raise BadInputError(
@@ -461,10 +470,12 @@ def _filled(
         raise BadInputError(stale_sentence("fill", {name: change}, "Fill it again."))
     weights = (confidence * np.float32(fill_weight / 100.0)).astype(np.float16)
     # Of a structure that is unknown on a drawn slice the fill counts there; that the others are absent is certain.
-    weights[annotation.supervised_mask() & (labels == annotation.labels)] = 1.0
+    known = annotation.supervised_mask()
+    guessed = known & (labels != annotation.drawn_labels())
+    weights[known & ~guessed] = 1.0
     if annotation.undecided is not None:
         weights[annotation.undecided & ~annotation.corrected_mask()] = 0.0
-    return labels, weights
+    return labels, weights, guessed
 
 
 def _unknown_classes(
