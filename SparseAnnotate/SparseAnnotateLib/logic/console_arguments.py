@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
+import numpy as np
+
 from .. import scene
 from ..core import BadInputError
 from ..core.messages import _, joined
@@ -155,7 +157,7 @@ def _scalar(value: Any, kind: Any, method: str, name: str) -> Any:
             raise _wrong(method, name, _("a number"), value)
         return float(value)
     if kind is bool:
-        if not isinstance(value, bool) and value not in (0, 1):
+        if not (isinstance(value, np.bool_) or (isinstance(value, int) and value in (0, 1))):
             raise _wrong(method, name, _("True or False"), value)
         return bool(value)
     if kind is str and not isinstance(value, str):

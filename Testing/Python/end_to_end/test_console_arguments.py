@@ -23,7 +23,7 @@ WRONG: dict[Any, tuple] = {
     int: (2.5, "2", True),
     float: ("2", float("nan")),
     str: (3, None),
-    bool: ("yes",),
+    bool: ("yes", np.zeros(2, bool)),
     Path: (3,),
     Sequence: (3, [3]),
     dict: (3, ["a"]),
@@ -129,6 +129,7 @@ def test_numbers_of_numpy(logic, drawn):
     volume = drawn[0]
     assert logic.markDrawn(volume, "axial", np.int64(INDICES[0]), seconds=np.float32(2)) == "drawn"
     assert logic.markDrawn(volume, "axial", float(INDICES[0])) == "drawn"
+    logic.showProvenance(volume, np.bool_(False))
     assert [entry.index for entry in logic.ledger(volume).decided] == sorted(INDICES)
 
 
