@@ -47,7 +47,8 @@ class ExpectedLabels:
         `values`: some of the labels.
 
         0 of a label on which no other drawn slice of this plane decides, and where walks would take long: of labels
-        that are large, or in a wide gap, the last ones. Raises CancelledError.
+        that are large, or in a wide gap, the last ones. The same of a label on the outermost drawn slice, too far
+        beyond it to be expected there. Raises CancelledError.
         """
         shape = [n for a, n in enumerate(self._shape) if a != axis]
         result = np.zeros((len(values), *shape), dtype=np.float32)
@@ -93,7 +94,7 @@ def _affordable(main: DrawnStack, gap: Gap, values: Sequence[int], most: int) ->
 def _walks(
     drawn: DrawnSlices, gap: Gap, index: int, values: Sequence[int], image: np.ndarray, watch: Watch
 ) -> dict[int, np.ndarray]:
-    """(rows, columns) float32 log odds of each label on one undrawn slice of the main stack, in this gap."""
+    """(rows, columns) float32 log odds of those labels that are known, on one undrawn slice of the main stack."""
     main, walk = drawn.main, RandomWalkInterpolator()
     prepared = walk.prepared_for(drawn, image)
     nothing = np.broadcast_to(np.uint8(0), (gap.count, *main.shape))
@@ -106,5 +107,7 @@ def _walks(
             chance = walk.chance(place, drawn, prepared, watch)[index - gap.first - place.slices.start]
             with np.errstate(divide="ignore"):
                 odds[place.box] = np.clip(np.log(chance) - np.log1p(-chance), -SUREST, SUREST)
+        if gap.is_end and value in main.boxes(gap.neighbours[0]) and odds.max() <= 0:
+            continue  # it may go on so far beyond the drawn slices, or not
         found[value] = odds
     return found

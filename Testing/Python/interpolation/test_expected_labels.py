@@ -95,3 +95,13 @@ def test_walks_that_would_take_seconds_are_left_out():
     assert not ExpectedLabels(wide, [1], image).odds(0, 75, [1]).any()
     narrow = SparseAnnotation.from_slices(labels, geometry, Plane.AXIAL, [0, 72, 80, 149])
     assert all(layer.any() for layer in ExpectedLabels(narrow, [1, 2], image).odds(0, 75, [1, 2]))
+
+
+def test_far_beyond_the_outermost_slice_that_shows_a_structure_nothing_is_known():
+    labels = np.zeros(SHAPE, np.uint8)
+    labels[:, 3:15, 3:15] = 1
+    odds = ExpectedLabels(drawn([0, 2], labels), [1], IMAGE).odds(0, 15, [1])
+    assert not odds.any()
+    # Where it was not on that slice either, it is not expected.
+    labels[2] = 0
+    assert np.all(ExpectedLabels(drawn([0, 2], labels), [1], IMAGE).odds(0, 15, [1]) == -SUREST)
