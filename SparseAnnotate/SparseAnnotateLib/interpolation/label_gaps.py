@@ -11,7 +11,7 @@ from .label_fields import DrawnSlices
 
 # All lengths in pixels. Measured on the sets of the benchmark `interpolation`.
 _BAND, _BAND_GROWTH = 2.0, 2.5  # half-width of the band around an outline, and its growth with the distance
-_WIDEST = 40.0
+WIDEST = 40.0
 _SPREAD, _SPREAD_GROWTH, _SPREAD_START = 0.5, 1.0, 3.0  # how uncertain shapes are of an outline's place
 _CERTAIN = 20.0
 _FAR = 1e6  # from a label that no drawn slice shows near
@@ -81,7 +81,7 @@ def label_gap(
     field = drawn.field(gap, value)
     main, pixel = drawn.main, min(drawn.main.in_plane)
     away = main.distance()[gap.first : gap.stop].astype(np.float32) * np.float32(main.step / pixel)
-    width = np.minimum(_BAND + _BAND_GROWTH * away, _WIDEST)
+    width = np.minimum(_BAND + _BAND_GROWTH * away, WIDEST)
     near = np.flatnonzero((field.values.max((1, 2)) / pixel) > -width) if field is not None else np.empty(0, int)
     slices, box = also or (None, None)
     if near.size and field is not None:

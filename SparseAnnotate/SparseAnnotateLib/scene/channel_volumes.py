@@ -15,6 +15,7 @@ from .channel_references import channel_names, forget_channels, further_channels
 from .confidence import is_confidence
 from .kept_results import KeptResults
 from .modality import modality_of, store_modality
+from .node_names import savable
 from .node_stamps import node_times
 from .opened_case import opened_case
 from .sequence_frames import frame_of
@@ -238,7 +239,7 @@ def _on_grid(volume_node, name: str, node):
             )
         ) from error
     made = slicer.mrmlScene.AddNewNodeByClass(
-        "vtkMRMLScalarVolumeNode", slicer.mrmlScene.GenerateUniqueName(f"{volume_node.GetName()} {name}")
+        "vtkMRMLScalarVolumeNode", slicer.mrmlScene.GenerateUniqueName(savable(f"{volume_node.GetName()} {name}"))
     )
     made.SetIJKToRASMatrix(vtk_matrix(geometry_of(volume_node).matrix))
     made.SetAndObserveTransformNodeID(volume_node.GetTransformNodeID())

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from ..core import DEFAULT_DEVICE, BadInputError, Cohort, Plane, VolumeGeometry, Watch
+from ..core import (
+    DEFAULT_DEVICE,
+    BadInputError,
+    CancelledError,
+    Cohort,
+    Plane,
+    SparseAnnotateError,
+    VolumeGeometry,
+    Watch,
+)
 from ..core.images import write_image
 from ..core.messages import _, counted, joined, listed
 from ..core.structure_values import class_values, names_as_facts
@@ -68,7 +78,6 @@ def label_slice(request: SliceRequest, watch: Watch) -> SliceAnswer:
         RunError: the run has not learned anything yet, or its files cannot be used.
     """
     require_packages()
-    from ..learning.data.expected_classes import ExpectedClasses
     from ..learning.data.training_cases import normalised_image
     from ..learning.prediction.slice_prediction import slice_classes
 
@@ -89,10 +98,9 @@ def label_slice(request: SliceRequest, watch: Watch) -> SliceAnswer:
     own = class_values(found.classes, found.names, cohort.labels)
     values = zip(own, found.classes, strict=True)
     taken = {c: value for c, (value, theirs) in enumerate(values, 1) if value and found.names[theirs] in without}
-    if taken:
-        expected = ExpectedClasses(cohort.annotation(request.case), list(taken.values()), image)
-        numbers = np.array([0, *taken])[expected.on(*standard, range(1, len(taken) + 1), watch)]
-        classes = _taking(list(taken), numbers, classes)
+    source, taken_now = _expected_by_others(cohort, request.case, taken, image, standard, watch)
+    if taken_now:
+        classes = _taking(taken_now, source, classes)
     table = np.array([0, *(value or 0 for value in own)], dtype=np.uint16)
     labels = geometry.from_standard_order(np.expand_dims(table[classes], standard[0]))
     labels = np.ascontiguousarray(labels.astype(np.uint8) if table.max() < 256 else labels)
@@ -101,6 +109,7 @@ def label_slice(request: SliceRequest, watch: Watch) -> SliceAnswer:
     path = cohort.slice_path(request.run, request.case, plane.value, request.index)
     write_image(path, labels, _geometry_of_slice(geometry, axis, request.index), facts=names_as_facts(structures))
     quality = found.record.quality(request.case, plane)
+    others = {found.names[found.classes[c - 1]] for c in taken_now}
     return SliceAnswer(
         request.case,
         plane.value,
@@ -109,7 +118,7 @@ def label_slice(request: SliceRequest, watch: Watch) -> SliceAnswer:
         found.steps,
         quality.dice if quality is not None else None,
         quality.slices if quality is not None else 0,
-        joined(" ", [quality_sentence(quality), *_without_model(without)]),
+        joined(" ", [quality_sentence(quality), *_without_model(others)]),
         [{"label": value, "name": name} for value, name in structures.items()],
     )
 
@@ -134,6 +143,31 @@ def _without_model(names: Collection[str]) -> list[str]:
             names=listed([f"'{name}'" for name in sorted(names)], 3)
         )
     ]
+
+
+def _expected_by_others(
+    cohort: Cohort, case: str, wanted: Mapping[int, int], image: np.ndarray, place: tuple[int, int], watch: Watch
+) -> tuple[np.ndarray, list[int]]:
+    """(rows, columns) those of the wanted classes that the drawn slices nearby expect; and those that they know of.
+
+    `wanted`: class to label value of the cohort. None is known where these slices cannot be read, or not be used.
+    """
+    from ..learning.data.expected_classes import ExpectedClasses
+
+    nothing: tuple[np.ndarray, list[int]] = np.zeros(()), []
+    if not wanted:
+        return nothing
+    try:
+        expected = ExpectedClasses(cohort.annotation(case), list(wanted.values()), image)
+        found, known = expected.on(*place, range(1, len(wanted) + 1), watch)
+    except CancelledError:
+        raise
+    except (SparseAnnotateError, MemoryError) as error:
+        # What the model finds is offered.
+        logging.getLogger(__name__).warning(str(error))
+        return nothing
+    classes = np.array([0, *wanted])
+    return classes[found], [int(classes[number]) for number in known]
 
 
 def _taking(wanted: Sequence[int], source: np.ndarray, classes: np.ndarray) -> np.ndarray:

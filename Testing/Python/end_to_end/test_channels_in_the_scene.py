@@ -175,6 +175,14 @@ def test_a_volume_on_another_grid_is_resampled_once_and_that_is_said(mrml, logic
     assert logic.channels(volume)["FLAIR"] is made
 
 
+def test_a_resampled_channel_has_a_name_that_can_be_saved(mrml, logic, volumes):
+    """Slicer names its file after it, and cannot open a scene again with an '&' there."""
+    volume, _other = volumes
+    coarse = mrml.util.addVolumeFromArray(SHOWN[::2, ::2, ::2], MATRIX @ np.diag([2.0, 2.0, 2.0, 1.0]), "coarse")
+    logic.setChannels(volume, {"T1": volume, "fat & water": coarse})
+    assert logic.channels(volume)["fat & water"].GetName() == "noise fat + water"
+
+
 def test_channels_that_cannot_be_are_refused(mrml, logic, volumes):
     volume, other = volumes
     for channels, words in (

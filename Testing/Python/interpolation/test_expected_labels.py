@@ -83,3 +83,25 @@ def test_of_several_channels_it_follows_those_that_show_the_structure():
     odds = ExpectedLabels(drawn([4, 12]), [1, 2], channels).odds(0, 8, [1, 2])
     found, truth = odds.max(0) > 0, LABELS[8] > 0
     assert 2.0 * np.count_nonzero(found & truth) / (np.count_nonzero(found) + np.count_nonzero(truth)) > 0.9
+
+
+def test_walks_that_would_take_seconds_are_left_out():
+    shape = (150, 120, 120)
+    labels = np.zeros(shape, np.uint8)
+    labels[:, 30:90, 30:90], labels[70:90, 5:9, 5:9] = 1, 2
+    image = np.zeros(shape, np.float32)
+    geometry = VolumeGeometry.from_spacing(shape, (1.0, 1.0, 1.0))
+    wide = SparseAnnotation.from_slices(labels, geometry, Plane.AXIAL, [0, 149])
+    assert not ExpectedLabels(wide, [1], image).odds(0, 75, [1]).any()
+    narrow = SparseAnnotation.from_slices(labels, geometry, Plane.AXIAL, [0, 72, 80, 149])
+    assert all(layer.any() for layer in ExpectedLabels(narrow, [1, 2], image).odds(0, 75, [1, 2]))
+
+
+def test_far_beyond_the_outermost_slice_that_shows_a_structure_nothing_is_known():
+    labels = np.zeros(SHAPE, np.uint8)
+    labels[:, 3:15, 3:15] = 1
+    odds = ExpectedLabels(drawn([0, 2], labels), [1], IMAGE).odds(0, 15, [1])
+    assert not odds.any()
+    # Where it was not on that slice either, it is not expected.
+    labels[2] = 0
+    assert np.all(ExpectedLabels(drawn([0, 2], labels), [1], IMAGE).odds(0, 15, [1]) == -SUREST)

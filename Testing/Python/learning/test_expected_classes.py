@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
@@ -12,6 +15,7 @@ from SparseAnnotateLib.core.images import read_slice
 from SparseAnnotateLib.core.planes import slice_layer
 from SparseAnnotateLib.interpolation.expected_labels import ExpectedLabels
 from SparseAnnotateLib.learning.data.expected_classes import ExpectedClasses
+from SparseAnnotateLib.learning.training.live_training import _to_draw
 from SparseAnnotateLib.learning.training.trainer import Trainer
 from SparseAnnotateLib.learning.training.training_run import train
 from SparseAnnotateLib.runs import TrainingSettings
@@ -79,7 +83,8 @@ def test_it_is_in_the_order_of_the_standard_axes(geometry, plane):
     index = count // 2 - 2
     own = ExpectedLabels(annotation, [1], image).odds(axis, index, [1])[0] > 0
     place, standard = geometry.to_standard_slice(axis, index)
-    found = ExpectedClasses(annotation, [1], geometry.to_standard_order(image)).on(place, standard, [1])
+    found, known = ExpectedClasses(annotation, [1], geometry.to_standard_order(image)).on(place, standard, [1])
+    assert known == [1]
     seen = np.zeros(SHAPE, int)
     seen[slice_layer(axis, index)] = own
     wanted = geometry.to_standard_order(seen)[slice_layer(place, standard)]
@@ -134,3 +139,54 @@ def test_a_walk_that_fails_does_not_stop_the_learning(cohort, monkeypatch):
     learned(cohort, monkeypatch, 4, {2: lambda: cohort.save_annotation("a", drawn([2, 5, 7, 8, 11, 13]))})
     new = DrawingRecord(cohort.run_folder("r")).slices[-1]
     assert (new.index, new.to_draw) == (7, {})
+
+
+def test_what_the_slices_nearby_do_not_know_is_from_the_model(cohort, monkeypatch):
+    learned(cohort, monkeypatch, 2)
+    by_model = read_slice(asked(cohort).path, 0)
+    assert by_model.any()
+    DrawingRecord(cohort.run_folder("r")).add(PredictedSlice("a", Plane.AXIAL, 3, 2, {}, {"ball": (40, 5)}))
+    cohort.save_annotation("a", drawn([]))
+    now = asked(cohort)
+    np.testing.assert_array_equal(read_slice(now.path, 0), by_model)
+    assert "'ball'" not in now.summary
+
+
+def test_slices_nearby_that_cannot_be_read_leave_what_the_model_finds(cohort, monkeypatch):
+    learned(cohort, monkeypatch, 2)
+    by_model = read_slice(asked(cohort).path, 0)
+    DrawingRecord(cohort.run_folder("r")).add(PredictedSlice("a", Plane.AXIAL, 3, 2, {}, {"ball": (40, 5)}))
+    for path in cohort.annotation_files("a"):
+        if path.suffix == ".nrrd":
+            path.unlink(missing_ok=True)
+    now = asked(cohort)
+    np.testing.assert_array_equal(read_slice(now.path, 0), by_model)
+    assert "'ball'" not in now.summary
+
+
+def test_between_new_slices_nothing_of_the_cases_is_kept_open(cohort, monkeypatch):
+    kept = []
+
+    def look():
+        kept.extend(one for one in gc.get_objects() if type(one) is ExpectedClasses)
+
+    learned(
+        cohort, monkeypatch, 4, {2: lambda: cohort.save_annotation("a", drawn([2, 5, 7, 8, 11, 13])), 1: look, 3: look}
+    )
+    assert DrawingRecord(cohort.run_folder("r")).slices[-1].to_draw
+    assert not kept
+
+
+def test_with_many_structures_each_is_compared_in_turn(monkeypatch):
+    monkeypatch.setattr("SparseAnnotateLib.learning.training.live_training._MOST_COMPARED", 2)
+    labels = np.zeros((1, 8, 8), np.uint8)
+    labels[0, 1:7, 1:6] = np.arange(1, 6)
+    case = SimpleNamespace(labels=labels, decided_on=lambda *_place: np.ones((8, 8), bool))
+    plan = SimpleNamespace(classes=(1, 2, 3, 4, 5), label_names={value: str(value) for value in range(1, 6)})
+    one = SimpleNamespace(case=case, axis=0, standard_index=0)
+    others = SimpleNamespace(on=lambda axis, index, wanted, watch: (labels[index], list(wanted)))
+    compared = [
+        set(_to_draw(SimpleNamespace(plan=plan), one, labels[0], others, number, Watch())) for number in range(5)
+    ]
+    assert all(len(names) == 2 for names in compared)
+    assert set.union(*compared) == {"1", "2", "3", "4", "5"}

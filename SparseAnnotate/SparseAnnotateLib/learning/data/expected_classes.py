@@ -24,10 +24,13 @@ class ExpectedClasses:
         self._labels = ExpectedLabels(annotation, classes, geometry.from_standard_order(image))
         self._own_axis = {geometry.to_standard_slice(axis, 0)[0]: axis for axis in range(3)}
 
-    def on(self, axis: int, index: int, wanted: Sequence[int], watch: Watch | None = None) -> np.ndarray:
+    def on(
+        self, axis: int, index: int, wanted: Sequence[int], watch: Watch | None = None
+    ) -> tuple[np.ndarray, list[int]]:
         """(rows, columns) int: the likeliest of the wanted classes on a slice in standard order, 0 where there is none.
 
-        The same whether or not the slice itself is drawn. Raises CancelledError.
+        And those of the wanted classes of which something is known, see `ExpectedLabels.odds`. The same whether or not
+        the slice itself is drawn. Raises CancelledError.
         """
         own = self._own_axis[axis]
         # Mirrored or not, an axis is mirrored back in the same way.
@@ -37,4 +40,4 @@ class ExpectedClasses:
         found: np.ndarray = np.zeros(layers.shape[1:], dtype=int)
         if len(layers):
             found[:] = np.where(layers.max(0) > 0, np.array(list(wanted))[layers.argmax(0)], 0)
-        return found
+        return found, [c for c, layer in zip(wanted, layers, strict=True) if layer.any()]

@@ -17,7 +17,6 @@ from ...core.messages import _
 from ...runs.ct_scale import CtScale
 from ...runs.loss import LOSSES
 from ...runs.settings import TrainingSettings
-from .expected_classes import ExpectedClasses
 from .training_cases import TrainingCase, training_cases
 
 _LOOK_EVERY = 0.5  # seconds
@@ -198,7 +197,7 @@ class GrowingCases:
                     "learned from any more. Stop, and begin another run."
                 ).format(name=name)
             )
-        case = training_cases(
+        return training_cases(
             self._cohort,
             [name],
             classes,
@@ -213,7 +212,6 @@ class GrowingCases:
             unknown_sets=self._unknown_sets,
             read=lambda _name: annotation,
         )[0]
-        return replace(case, expected=ExpectedClasses(annotation, list(classes), case.image))
 
     def _is_learned_from(self, name: str) -> bool:
         """Whether a case still has the image that was learned from first; one that was only saved again is the same."""

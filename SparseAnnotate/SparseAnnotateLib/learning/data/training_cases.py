@@ -26,7 +26,6 @@ from ...core.voxel_values import label_counts, require_finite
 from ...runs.ct_scale import CtScale
 from ...runs.learned_images import ImageFacts
 from .ct_statistics import scale_marks
-from .expected_classes import ExpectedClasses
 from .image_channels import channels_mark, require_channels, require_ct
 from .image_facts import facts_path, keep_facts
 
@@ -57,7 +56,6 @@ class TrainingCase:
         corrected_path: where `corrected` lies on disk; None without corrections.
         unknown_path: where `unknown` lies on disk; None when the drawn slices decide all structures.
         unknown_sets: sets of class indices, the same for all cases that are trained on together.
-        expected: what the other drawn slices expect on each slice; only of a case that is being drawn on.
     """
 
     name: str
@@ -76,7 +74,6 @@ class TrainingCase:
     corrected_path: Path | None = None
     unknown_path: Path | None = None
     unknown_sets: tuple[tuple[int, ...], ...] = ()
-    expected: ExpectedClasses | None = None
 
     # Mapped at each access, which costs almost nothing: a cohort may have more cases than a process may open files.
     @property

@@ -5,12 +5,21 @@ from __future__ import annotations
 import logging
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
 
-from ...core import BadInputError, CancelledError, Cohort, FileWriteError, RunError, SparseAnnotateError, Watch
+from ...core import (
+    BadInputError,
+    CancelledError,
+    Cohort,
+    FileWriteError,
+    RunError,
+    SparseAnnotateError,
+    SparseAnnotation,
+    Watch,
+)
 from ...core.messages import _, counted, joined, listed
 from ...core.metrics import added_path_length
 from ...core.planes import slice_layer
@@ -18,6 +27,7 @@ from ...runs.cards import RunCard
 from ...runs.drawing_record import DrawingRecord, PredictedSlice
 from ...runs.plan import ModelPlan, RunPlan
 from ...runs.run_folder import RunFolder
+from ..data.expected_classes import ExpectedClasses
 from ..data.growing_cases import DrawnSlice, GrowingCases, new_values
 from ..data.image_facts import learned_images
 from ..prediction.slice_prediction import slice_classes
@@ -32,7 +42,8 @@ from .validation import Tally
 
 _WAIT = 0.2  # seconds
 _MOST_PREDICTED = 20  # slices that were drawn at once
-_MOST_COMPARED = 8  # structures of a slice, of which is found what other slices expect
+_SLICES_COMPARED = 5  # of those, for which is found what other slices expect: as many as count in the record
+_MOST_COMPARED = 8  # structures of a slice, of which is found that; those of the next slice are others
 
 
 class LiveRun:
@@ -137,7 +148,7 @@ class LiveRun:
         plan = self._with_cases(self._with_planes(plan))
         if trainer.iteration and self._new_slices():
             self._store_if_possible(trainer)
-        self._record_new(trainer)
+        self._record_new(trainer, annotations)
         trainer.learn_from(SupervisedObjective(plan, self._data.cases, self._ranks), plan)
         self._learned_slices, self._has_learned = len(self._data.slices), True
         self._plan = plan
@@ -198,16 +209,25 @@ class LiveRun:
         """Drawn slices that have not been learned from."""
         return [one for one in self._data.slices if not self.record.knows(one.case.name, one.plane, one.index)]
 
-    def _record_new(self, trainer: Trainer) -> None:
-        """Record the slices that have been drawn since, and how well the model predicts them before it learns them."""
+    def _record_new(self, trainer: Trainer, annotations: Mapping[str, SparseAnnotation]) -> None:
+        """Record the slices that have been drawn since, and how well the model predicts them before it learns them.
+
+        `annotations`: of the cases that have changed.
+        """
         new = self._new_slices()
+        expected: dict[str, ExpectedClasses] = {}
         now = trainer.model_now() if new else None
         for number, one in enumerate(new):
             predicted = None
             if now is not None and number >= len(new) - _MOST_PREDICTED:
                 predicted = _predicted(now, one, self._watch)
             dice = _dice(now, one, predicted) if now is not None and predicted is not None else {}
-            to_draw = _to_draw(now, one, predicted, self._watch) if now is not None and predicted is not None else {}
+            name, to_draw = one.case.name, {}
+            if now is not None and predicted is not None and number >= len(new) - _SLICES_COMPARED:
+                if name not in expected and name in annotations:
+                    # Not kept for longer: with many cases, they take much memory, and each keeps a file open.
+                    expected[name] = ExpectedClasses(annotations[name], list(now.plan.classes), one.case.image)
+                to_draw = _to_draw(now, one, predicted, expected.get(name), len(self.record.slices), self._watch)
             self.record.add(PredictedSlice(one.case.name, one.plane, one.index, trainer.iteration, dice, to_draw))
 
     # --- the end --------------------------------------------------------------------------------------------------
@@ -270,15 +290,21 @@ def _dice(now: ModelNow, one: DrawnSlice, predicted: np.ndarray) -> dict[str, fl
     }
 
 
-def _to_draw(now: ModelNow, one: DrawnSlice, predicted: np.ndarray, watch: Watch) -> dict[str, tuple[int, int]]:
-    """What had to be drawn of each structure, see `PredictedSlice`; only of those that the slice decides and shows."""
+def _to_draw(
+    now: ModelNow, one: DrawnSlice, predicted: np.ndarray, others: ExpectedClasses | None, number: int, watch: Watch
+) -> dict[str, tuple[int, int]]:
+    """What had to be drawn of each structure, see `PredictedSlice`; only of those that the slice decides and shows.
+
+    `others`: what other slices expect. `number`: of slices before this one, after which the first structure is chosen.
+    """
     case, place = one.case, (one.axis, one.standard_index)
-    if case.expected is None:
+    if others is None:
         return {}
     drawn, decided = np.asarray(case.labels[slice_layer(*place)]), case.decided_on(*place)
-    shown = [c for c in np.unique(drawn[decided]).tolist() if 0 < c <= len(now.plan.classes)][:_MOST_COMPARED]
+    shown = [c for c in np.unique(drawn[decided]).tolist() if 0 < c <= len(now.plan.classes)]
+    first = number * _MOST_COMPARED % max(len(shown), 1) if len(shown) > _MOST_COMPARED else 0
     try:
-        expected = case.expected.on(*place, shown, watch)
+        expected, known = others.on(*place, [*shown[first:], *shown[:first]][:_MOST_COMPARED], watch)
     except CancelledError:
         raise
     except (SparseAnnotateError, MemoryError) as error:
@@ -290,5 +316,5 @@ def _to_draw(now: ModelNow, one: DrawnSlice, predicted: np.ndarray, watch: Watch
             added_path_length(decided & (predicted == c), decided & (drawn == c)),
             added_path_length(decided & (expected == c), decided & (drawn == c)),
         )
-        for c in shown
+        for c in known
     }
