@@ -62,7 +62,7 @@ def cancelled_at(moment: int) -> Watch:
 
 
 def write_two_files(path: Path, array: np.ndarray, geometry: VolumeGeometry) -> None:
-    """Write a (K, J, I) array as a MetaImage header (.mhd) and its voxels (.raw), as other programs do."""
+    """Write a (K, J, I) array as a header (.mhd or .nhdr) and its voxels in a file of their own, as others do."""
     import SimpleITK as sitk
 
     image = sitk.GetImageFromArray(array)

@@ -11,7 +11,7 @@ from datetime import datetime
 import numpy as np
 import pytest
 
-from small_volumes import QUICK_TRAINING, ball, noisy_image
+from small_volumes import QUICK_TRAINING, ball, noisy_image, write_two_files
 from SparseAnnotateLib.client import BlockingWorker
 from SparseAnnotateLib.command_line.main import main
 from SparseAnnotateLib.core import BadInputError, Cohort, LedgerEntry, Plane, SparseAnnotation, VolumeGeometry, Watch
@@ -296,11 +296,10 @@ def test_the_time_of_the_voxels_counts_where_they_are_in_a_file_of_their_own(tmp
     geometry = VolumeGeometry.from_spacing((24, 28, 32))
     cohort = Cohort.create(tmp_path / "c", "c", {1: "ball"})
     path = cohort.folder / "images" / f"a.{ending}"
-    path.parent.mkdir()
-    write_image(path, noisy_image(ball(), 1), geometry)
+    write_two_files(path, noisy_image(ball(), 1), geometry)
     cohort.add_case("a", path)
     cohort.save_annotation("a", SparseAnnotation.from_slices(ball(), geometry, Plane.AXIAL, [8]))
-    write_image(path, noisy_image(ball(), 2), geometry)
+    write_two_files(path, noisy_image(ball(), 2), geometry)
     header, voxels = image_files(path)
     os.utime(header, (0, datetime(2026, 5, 1, 12, 0).timestamp()))
     os.utime(voxels, (0, datetime(2026, 5, 4, 13, 7, 30).timestamp()))

@@ -7,9 +7,9 @@ import os
 import numpy as np
 import pytest
 
+from small_volumes import write_two_files
 from SparseAnnotateLib.core import VolumeGeometry
 from SparseAnnotateLib.core.image_fingerprint import image_files
-from SparseAnnotateLib.core.images import write_image
 from SparseAnnotateLib.worker.jobs.left_cases import inputs_of
 
 LONG_AGO = (1e9, 1e9)
@@ -19,7 +19,7 @@ LONG_AGO = (1e9, 1e9)
 def test_voxels_that_change_in_a_file_of_their_own_are_seen(tiny_cohort, tmp_path, ending):
     path, shape = tmp_path / f"b.{ending}", (6, 7, 8)
     voxels = np.arange(np.prod(shape), dtype=np.int16).reshape(shape)
-    write_image(path, voxels, VolumeGeometry.from_spacing(shape, (1.0, 1.0, 1.0)), compress=False)
+    write_two_files(path, voxels, VolumeGeometry.from_spacing(shape, (1.0, 1.0, 1.0)))
     tiny_cohort.add_case("b", path)
     header, separate = image_files(tiny_cohort.image_path("b"))
     for file in (header, separate):
