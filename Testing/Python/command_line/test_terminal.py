@@ -22,6 +22,7 @@ from SparseAnnotateLib.command_line.main import main
 from SparseAnnotateLib.command_line.parser import parser
 from SparseAnnotateLib.command_line.progress_output import progress_lines
 from SparseAnnotateLib.command_line.terminal_output import show_notes, show_table
+from SparseAnnotateLib.command_line.unused_options import unused_options
 from SparseAnnotateLib.core import Cohort, Plane, Progress, SparseAnnotation, VolumeGeometry, Watch
 from SparseAnnotateLib.core.errors import FileWriteError
 from SparseAnnotateLib.core.images import write_image
@@ -230,9 +231,6 @@ def test_a_training_into_a_log_file_names_its_steps(ball_cohort):
     assert (quiet.returncode, quiet.stderr) == (0, b"")
 
 
-_TRAIN = ["train", "--run", "r", "--iterations", "1", "--device", "cpu"]
-
-
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
@@ -244,17 +242,28 @@ _TRAIN = ["train", "--run", "r", "--iterations", "1", "--device", "cpu"]
         (["recommend", "--total", "12", "--feature-steps", "3"], "--feature-steps has no effect with --strategy"),
         (["recommend", "--total", "12", "--seconds-per-slice", "3"], "any budget but --minutes."),
         (["picture", "--feature-steps", "3"], "--feature-steps has no effect with --features intensity."),
-        (
-            [*_TRAIN, "--preset", "quick_2d", "--network", "unet", "--patch", "16", "16", "16"],
-            "--network and --patch have no effect with --preset quick_2d.",
-        ),
-        ([*_TRAIN, "--network-2d", "unet"], "--network-2d has no effect with --preset quick."),
     ],
 )
 def test_options_without_effect_are_named(ball_cohort, tmp_path, capsys, arguments, sentence):
     extra = ["--path", str(tmp_path / "p.png")] if arguments[0] == "picture" else []
     assert main([arguments[0], str(ball_cohort.folder), *arguments[1:], *extra]) == 0
     assert sentence in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentences"),
+    [
+        (
+            ["--preset", "quick_2d", "--network", "unet", "--patch", "16", "16", "16"],
+            ["--network and --patch have no effect with --preset quick_2d."],
+        ),
+        (["--network-2d", "unet"], ["--network-2d has no effect with --preset quick."]),
+        (["--preset", "balanced", "--network-2d", "unet", "--network", "unet"], []),
+    ],
+)
+def test_options_without_effect_on_a_training_are_named(arguments, sentences):
+    given = ["train", "cohort", "--run", "r", *arguments]
+    assert [str(sentence) for sentence in unused_options(parser().parse_args(given), given)] == sentences
 
 
 @pytest.mark.parametrize(
