@@ -178,13 +178,17 @@ class Cohort(CohortDrawnOn):
             )
         return case
 
-    def chosen(self, names: Sequence[str] | None) -> list[Case]:
+    def chosen(self, names: Sequence[str] | None, with_an_image: bool = False) -> list[Case]:
         """The cases with those names, each once, or all cases; what does one after another says whose files are gone.
 
-        Raises CohortError when there is no such case.
+        Raises CohortError when there is no such case, or `with_an_image`, when the images of all of them are missing,
+        as after their folder was moved.
         """
         cases = [self.case(name) for name in (names or [case.name for case in self.cases])]
-        return list({case.name: case for case in cases}.values())
+        found = list({case.name: case for case in cases}.values())
+        if with_an_image and found and not any(self._path(case.image).is_file() for case in found):
+            raise self._missing([(case.name, case.image) for case in found])
+        return found
 
     def select(self, names: Sequence[str] | None, with_references: bool = False) -> list[Case]:
         """The cases with those names, each once, or all cases, after checking that their files exist.
@@ -200,21 +204,25 @@ class Cohort(CohortDrawnOn):
             needed = [case.image, *case.further.values(), *([case.reference] if with_references else [])]
             missing += [(case.name, path) for path in needed if path and not self._path(path).is_file()]
         if missing:
-            shown = [_("'{path}' (case '{name}')").format(path=self._path(path), name=name) for name, path in missing]
-            files = listed(shown, 3)
-            if len(missing) == 1:
-                template = _(
-                    "{count} file is missing from the cohort '{name}': {files}. Put it back, or remove its case from "
-                    "'{cohort_file}'. If the file was moved, create the cohort again, or correct the path there."
-                )
-            else:
-                template = _(
-                    "{count} files are missing from the cohort '{name}': {files}. Put them back, or remove their cases "
-                    "from '{cohort_file}'. If the files were moved, create the cohort again, or correct the paths "
-                    "there."
-                )
-            raise CohortError(template.format(count=len(missing), name=self.name, files=files, cohort_file=COHORT_FILE))
+            raise self._missing(missing)
         return chosen
+
+    def _missing(self, missing: Sequence[tuple[str, str]]) -> CohortError:
+        """The error of cases, of which files are missing."""
+        shown = [_("'{path}' (case '{name}')").format(path=self._path(path), name=name) for name, path in missing]
+        files = listed(shown, 3)
+        if len(missing) == 1:
+            template = _(
+                "{count} file is missing from the cohort '{name}': {files}. Put it back, or remove its case from "
+                "'{cohort_file}'. If the file was moved, create the cohort again, or correct the path there."
+            )
+        else:
+            template = _(
+                "{count} files are missing from the cohort '{name}': {files}. Put them back, or remove their cases "
+                "from '{cohort_file}'. If the files were moved, create the cohort again, or correct the paths "
+                "there."
+            )
+        return CohortError(template.format(count=len(missing), name=self.name, files=files, cohort_file=COHORT_FILE))
 
     def add_case(
         self,

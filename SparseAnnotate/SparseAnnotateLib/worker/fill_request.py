@@ -145,7 +145,7 @@ def _annotated(cohort: Cohort, names: Sequence[str], failed: dict[str, SparseAnn
     Raises BadInputError when there is none.
     """
     if names:
-        return [case.name for case in cohort.chosen(names)]
+        return [case.name for case in cohort.chosen(names, with_an_image=True)]
     found = cohort.annotated_cases(failed=failed)
     if failed and not found:
         report_failed(failed, 0, NOT_FILLED)

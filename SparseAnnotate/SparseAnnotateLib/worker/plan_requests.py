@@ -85,7 +85,9 @@ def plan(request: PlanRequest, watch: Watch) -> AnnotationPlan:
     """
     cohort = Cohort.open(request.cohort, request.state)
     failed: dict[str, SparseAnnotateError] = {}
-    geometries = _readable_geometries(cohort, [case.name for case in cohort.chosen(request.cases)], failed)
+    geometries = _readable_geometries(
+        cohort, [case.name for case in cohort.chosen(request.cases, with_an_image=True)], failed
+    )
     names = list(geometries)
     if failed and not names:
         report_failed(failed, 0, NONE_PLANNED)

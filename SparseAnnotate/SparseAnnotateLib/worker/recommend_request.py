@@ -112,7 +112,7 @@ def recommend(request: RecommendRequest, watch: Watch) -> list[Recommended]:
     compares = strategy.compares_slices and not (uses_models and request.features == NO_FEATURES)
     if compares or not uses_models:
         FEATURES.named(request.features)
-    names = [case.name for case in cohort.chosen(request.cases)]
+    names = [case.name for case in cohort.chosen(request.cases, with_an_image=True)]
     is_timed = request.budget.minutes is not None and request.budget.seconds_per_slice is None
     ledgers = readable_ledgers(cohort) if is_timed else {}
     steps = _Steps(watch, 2 + compares + uses_models + bool(request.picture))
@@ -168,7 +168,7 @@ def picture(request: PictureRequest, watch: Watch) -> str:
     shows the others then.
     """
     cohort = Cohort.open(request.cohort, request.state)
-    names = [case.name for case in cohort.chosen(request.cases)]
+    names = [case.name for case in cohort.chosen(request.cases, with_an_image=True)]
     path = expanded(request.path)
     require_writable(path)
     steps = _Steps(watch, 2)

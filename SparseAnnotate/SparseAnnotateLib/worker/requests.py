@@ -163,7 +163,9 @@ def draw(request: DrawRequest, watch: Watch) -> list[CaseResult]:
     """
     cohort = _open(request)
     results, todo, failed = list[CaseResult](), list[str](), dict[str, SparseAnnotateError]()
-    for name in (case.name for case in cohort.chosen(request.cases) if cohort.has_reference(case.name)):
+    for name in (
+        case.name for case in cohort.chosen(request.cases, with_an_image=True) if cohort.has_reference(case.name)
+    ):
         try:
             todo += [name] if cohort.ledger(name).todo else []
         except SparseAnnotateError as error:
@@ -223,7 +225,7 @@ def predict_each(
     from ..learning.prediction.predictor import Predictor
 
     cohort = _open(request)
-    cases = [case.name for case in cohort.chosen(request.cases)]
+    cases = [case.name for case in cohort.chosen(request.cases, with_an_image=True)]
     clean_up = clean_up_of(request)
     predictor = Predictor(cohort, request.run, request.device, request.flips, request.models)
     warn_of_flips(predictor.card, request.run, request.flips)

@@ -9,6 +9,7 @@ import pytest
 
 from SparseAnnotateLib.command_line.main import main
 from SparseAnnotateLib.core import BadInputError, Cohort, Watch
+from SparseAnnotateLib.core.errors import CohortError
 from SparseAnnotateLib.core.failed_cases import PartlyDoneError
 from SparseAnnotateLib.core.images import write_image
 from SparseAnnotateLib.selection import Budget
@@ -113,6 +114,22 @@ def test_images_are_accepted_although_another_one_is_gone(cohort):
 
 def test_without_any_usable_image_there_is_no_plan(cohort):
     for name in (GONE, OTHER):
-        cohort.image_path(name).unlink()
+        cohort.image_path(name).write_bytes(b"no image")
     with pytest.raises(BadInputError, match=f"No plan was made, because 2 cases .*'{GONE}': .*'{OTHER}': "):
         REQUESTS["plan"](cohort)
+
+
+@pytest.mark.parametrize(
+    "request_of",
+    [
+        lambda folder: recommend(RecommendRequest(folder, budget=Budget(total=4)), Watch()),
+        lambda folder: plan(PlanRequest(folder, budget=Budget(total=4)), Watch()),
+        lambda folder: draw(DrawRequest(folder), Watch()),
+        lambda folder: fill(FillRequest(folder, cases=(GONE, OTHER)), Watch()),
+    ],
+)
+def test_a_cohort_all_of_whose_images_are_gone_is_one_sentence(cohort, request_of):
+    for name in (GONE, OTHER):
+        cohort.image_path(name).unlink()
+    with pytest.raises(CohortError, match=r"files are missing from the cohort .*Put them back"):
+        request_of(str(cohort.folder))
