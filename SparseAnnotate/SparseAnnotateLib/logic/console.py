@@ -848,7 +848,7 @@ class ConsoleLogic(ScriptedLoadableModuleLogic):
         self._learning.show(suggestion)
 
     def useSuggestion(self, suggestion: SliceSuggestion) -> str:
-        """Initialize a slice with a suggestion; `undo` reverts this. Returns the run's name, as the ledger keeps it.
+        """Initialize a slice with a suggestion; `undo` reverts this. Returns what it is from, as the ledger keeps it.
 
         Raises BadInputError when the slice has been marked as drawn or empty.
         """

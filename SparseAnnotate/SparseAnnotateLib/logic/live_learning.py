@@ -39,6 +39,7 @@ class SliceSuggestion:
         dice: its mean Dice on the last slices of this plane, before it learned from them; None: not known yet.
         summary: the same as a sentence.
         image: what the image of the volume was; see `scene.image_stamp`.
+        source: what a drawing that begins with it comes from, as the ledger keeps it; '': the run.
     """
 
     volumeNode: Any
@@ -50,6 +51,7 @@ class SliceSuggestion:
     dice: float | None
     summary: str
     image: str
+    source: str = ""
 
 
 class LiveLearning:
@@ -221,7 +223,7 @@ class LiveLearning:
             labels = read_slice(answer["path"], axis)
             masks = {label["name"]: labels == label["label"] for label in answer["labels"]}
             figures = answer["steps"], answer["dice"], answer["summary"]
-            return SliceSuggestion(volume_node, plane.value, index, run, masks, *figures, image)
+            return SliceSuggestion(volume_node, plane.value, index, run, masks, *figures, image, answer["source"])
 
         def prepare():
             # The worker reads image and corrections from the cohort folder. While it learns, what is drawn and
@@ -251,8 +253,9 @@ class LiveLearning:
         drawn = scene.segment_names(scene.annotated_segmentation(volume))
         # Of structures that the run does not know it says nothing: they stay as they are.
         known = [name for name in drawn if name in suggestion.masks]
-        put_start(self._changes, volume, plane, suggestion.index, suggestion.masks, suggestion.run, known)
-        return suggestion.run
+        source = suggestion.source or suggestion.run
+        put_start(self._changes, volume, plane, suggestion.index, suggestion.masks, source, known)
+        return source
 
     def is_current(self, suggestion: SliceSuggestion) -> bool:
         """Whether the volume of a suggestion is in the scene, and shows the image that it was made for."""

@@ -57,6 +57,7 @@ class SliceAnswer:
         dice: mean Dice of the model on the last slices of this plane, before it learned from them; None when there was
             none. slices: how many these were.
         summary: how good it has been, as a sentence.
+        source: what a drawing that begins with it comes from, in a few words: the run, or also slices drawn nearby.
     """
 
     case: str
@@ -68,6 +69,7 @@ class SliceAnswer:
     slices: int
     summary: str
     labels: list[dict[str, Any]] = field(default_factory=list)
+    source: str = ""
 
 
 def label_slice(request: SliceRequest, watch: Watch) -> SliceAnswer:
@@ -120,6 +122,7 @@ def label_slice(request: SliceRequest, watch: Watch) -> SliceAnswer:
         quality.slices if quality is not None else 0,
         joined(" ", [quality_sentence(quality), *_without_model(others)]),
         [{"label": value, "name": name} for value, name in structures.items()],
+        f"{request.run} and slices nearby" if others else request.run,
     )
 
 

@@ -101,7 +101,9 @@ def test_the_better_one_on_the_last_slices_is_offered(cohort, monkeypatch):
     better = asked(cohort)
     assert dice(read_slice(better.path, 0)) > 0.9
     assert "'ball'" in better.summary
+    assert better.source == "r and slices nearby"
     assert "'ball'" not in hardly.summary
+    assert hardly.source == "r"
     # In another plane nothing is known.
     coronal = label_slice(SliceRequest(str(cohort.folder), "r", "a", "coronal", 7, device="cpu"), Watch())
     assert "'ball'" not in coronal.summary
