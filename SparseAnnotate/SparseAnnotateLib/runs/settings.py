@@ -5,7 +5,8 @@ Importable without torch, so that the panel and the command line know the choice
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import math
+from dataclasses import dataclass, field, fields
 from typing import Literal
 
 from ..core import DEFAULT_DEVICE, BadInputError
@@ -23,6 +24,7 @@ RECIPES = {
 }
 Recipe = Literal["3d", "2d", "ensemble", "self_training"]
 AxisLetter = Literal["S", "A", "R"]
+_LARGEST_SEED = 2**63 - 1  # that PyTorch takes
 
 
 @dataclass(frozen=True)
@@ -181,6 +183,8 @@ class TrainingSettings:
     channels: tuple[str, ...] | None = field(default=None, metadata=LEFT_OUT_WHEN_EMPTY)
 
     def __post_init__(self) -> None:
+        for name, value in ((one.name, getattr(self, one.name)) for one in fields(self)):
+            _check_finite(name, value)
         if self.recipe not in RECIPES:
             raise BadInputError(
                 _("There is no recipe '{recipe}'; choose one of {recipes}.").format(
@@ -239,8 +243,19 @@ class TrainingSettings:
         check_optimization(self)
         if self.channels is not None and not self.channels:
             raise BadInputError(_("'channels' must name at least one channel; leave it out for all that are useful."))
-        if self.seed < 0:
-            raise BadInputError(_("The seed must not be negative, but is {seed}.").format(seed=self.seed))
+        if not 0 <= self.seed <= _LARGEST_SEED:
+            raise BadInputError(
+                _("The seed must be between 0 and {largest}, but is {seed}.").format(
+                    largest=_LARGEST_SEED, seed=self.seed
+                )
+            )
+
+
+def _check_finite(name: str, value: object) -> None:
+    numbers = value if isinstance(value, tuple) else (value,)
+    for number in numbers:
+        if isinstance(number, float) and not math.isfinite(number):
+            raise BadInputError(_("'{name}' must be a finite number, not {value}.").format(name=name, value=number))
 
 
 def check_patch_sides(patch: tuple[int, ...]) -> None:

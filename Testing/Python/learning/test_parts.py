@@ -74,7 +74,12 @@ def test_an_unknown_network_is_refused():
         ({"batch": 0}, "'batch' must be at least 1"),
         ({"validation_share": 1.5}, "'validation_share' is a share"),
         ({"learning_rate": 0.0}, "learning rate must be positive"),
-        ({"seed": -1}, "must not be negative"),
+        ({"seed": -1}, "The seed must be between 0 and"),
+        ({"seed": 2**63}, "The seed must be between 0 and"),
+        ({"learning_rate": float("nan")}, "'learning_rate' must be a finite number, not nan"),
+        ({"mean_teacher": float("nan")}, "'mean_teacher' must be a finite number, not nan"),
+        ({"mean_teacher": float("inf")}, "'mean_teacher' must be a finite number, not inf"),
+        ({"class_weights": (1.0, float("nan"))}, "'class_weights' must be a finite number, not nan"),
     ],
 )
 def test_impossible_settings_are_refused(wrong, words):
