@@ -391,6 +391,7 @@ def test_a_folder_that_cannot_be_written_is_reported_before_anything_runs(run, s
     [
         ({"format": "dicom"}, "Choose one of nrrd, nii.gz, nii, mha"),
         ({"smoothing": -1.0}, "at least 0 mm"),
+        ({"smoothing": float("nan")}, "at least 0 mm"),
         ({"scans": ("nowhere",)}, "'nowhere' does not exist"),
         ({"scans": ()}, "at least one scan"),
         ({"run": "nowhere"}, "is not the folder of a run"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
@@ -31,7 +32,7 @@ class CleanUp:
     stray_pieces: bool = True
 
     def __post_init__(self):
-        if self.smoothing < 0:
+        if not 0 <= self.smoothing < math.inf:
             raise BadInputError(
                 _("The smoothing width must be at least 0 mm, not {width:g}.").format(width=self.smoothing)
             )
