@@ -32,6 +32,7 @@ class ResultStep(Step):
         self._why_none = _("Fill between slices first, or run a model on this volume.")
         self._before_apply = before_apply
         self.is_applying = False
+        self._asked_for = ""  # ID of the result that the check box for finished structures is about
         self._structures = StructureMenu(session, ui.resultStructuresButton)
         self._provenance = ProvenanceBox(session)
         session.on_click(ui.applyButton, self._apply)
@@ -52,6 +53,9 @@ class ResultStep(Step):
     def refresh(self) -> None:
         session, ui, node = self.session, self.ui, self.node
         why = None if node is not None else self._why_none
+        shown = node.GetID() if node is not None else ""
+        if shown != self._asked_for:  # what was allowed for another result, or volume, is not allowed for this one
+            self._asked_for, ui.finishedTooCheckBox.checked = shown, False
         if self.is_applying:
             why = _("The result is being applied.")
         for button in (ui.applyButton, ui.discardButton):

@@ -169,7 +169,7 @@ class Answers:
 
 
 def with_readable_drawings(cohort: Cohort, names: Sequence[str]) -> list[str]:
-    """Those of these cases whose drawn slices can be read; reading the others tells what is wrong."""
+    """Those of these cases whose drawn slices can be read; reading the others raises what is wrong."""
     found = []
     for name in names:
         with suppress(SparseAnnotateError):

@@ -208,7 +208,7 @@ def _path_of(cohort: Cohort, request: ExportDicomRequest, name: str) -> Path:
 def _cases(cohort: Cohort, request: ExportDicomRequest) -> list[str]:
     """The cases to write. Raises BadInputError when a requested one, or every one, has no result."""
     if request.drawn:
-        unreadable: dict[str, SparseAnnotateError] = {}  # writing the case tells
+        unreadable: dict[str, SparseAnnotateError] = {}  # named when the case is written
         has, missing = {*cohort.annotated_cases(failed=unreadable), *unreadable}, _("no drawn slice")
     else:
         has = {case.name for case in cohort.cases if _path_of(cohort, request, case.name).is_file()}

@@ -135,7 +135,7 @@ def _filled(cohort: Cohort, answers: Answers, name: str, watch: Watch) -> FillRe
 
 def _usable(cohort: Cohort, names: Sequence[str], watch: Watch) -> list[str]:
     """Those cases whose drawings and images can be read, and belong to each other, as far as that is known."""
-    refused = cohort.images_not_drawn_on(names, watch)  # filling the case tells
+    refused = cohort.images_not_drawn_on(names, watch)  # named when the case is filled
     return with_readable_drawings(cohort, [name for name in names if name not in refused])
 
 

@@ -110,7 +110,7 @@ def plan(request: PlanRequest, watch: Watch) -> AnnotationPlan:
     if budget.minutes is None and budget.more is None:
         drawn = 0
         for name in names:
-            with suppress(SparseAnnotateError):  # of a damaged ledger, recommending tells
+            with suppress(SparseAnnotateError):  # a damaged ledger is named when slices are recommended
                 drawn += len(cohort.ledger(name).indices(found.plane))
         found = replace(found, advice=(_drawn_already(drawn), *found.advice)) if drawn else found
     if failed:

@@ -232,7 +232,7 @@ def predict_each(
     kinds = ("entropy", "disagreement") if request.uncertainty else ()
     uncertainty = [cohort.uncertainty_path(request.run, name, kind) for name in cases for kind in kinds]
     require_writable_folders_of([cohort.prediction_path(request.run, name) for name in cases] + uncertainty)
-    unreadable: dict[str, SparseAnnotateError] = {}  # labeling the case tells
+    unreadable: dict[str, SparseAnnotateError] = {}  # named when the case is labeled
     drawn = [] if request.model_only else cohort.annotated_cases(cases, unreadable)
     differences = DifferenceWarnings(predictor.card)
     differences.announce(cases, lambda place: cohort.geometry(cases[place]), watch)

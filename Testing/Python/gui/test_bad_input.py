@@ -464,3 +464,8 @@ def test_a_finished_structure_is_changed_only_if_asked_for_and_this_is_reported_
     assert (after != organ).any()
     np.testing.assert_array_equal(after, fill)
     assert not ui.finishedTooCheckBox.checked
+
+    ui.finishedTooCheckBox.click()
+    ui.fillButton.click()
+    panel.idle()
+    assert not ui.finishedTooCheckBox.checked, "another result is shown now"

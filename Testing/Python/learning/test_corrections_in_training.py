@@ -120,16 +120,21 @@ def test_after_a_stroke_that_says_what_a_voxel_is_not_fills_can_still_be_learned
     assert cases(ball_cohort, tmp_path, 0.5)
 
 
+def corrected_on_a_drawn_slice(cohort, folder):
+    """A case whose slices speak for one structure, with a correction of another on one of them; and where that is."""
+    name = cohort.annotated_cases()[0]
+    before = cohort.annotation(name)
+    entries = tuple(replace(entry, structures=("shell",)) for entry in before.ledger.entries)
+    cohort.save_annotation(name, replace(before, ledger=Ledger(entries)))
+    voxels = np.flatnonzero(before.supervised_mask() & (before.labels == 2))[:5]
+    cohort.add_correction(name, Stroke(voxels, 2, True))
+    case = next(case for case in cases(cohort, folder) if case.name == name)
+    return case, mask(cohort, name, voxels)
+
+
 def test_corrections_on_a_slice_that_is_held_out_are_not_learned_from(ball_cohort, tmp_path):
     """A slice that speaks for one structure may have corrections of another."""
-    name = ball_cohort.annotated_cases()[0]
-    before = ball_cohort.annotation(name)
-    entries = tuple(replace(entry, structures=("shell",)) for entry in before.ledger.entries)
-    ball_cohort.save_annotation(name, replace(before, ledger=Ledger(entries)))
-    voxels = np.flatnonzero(before.supervised_mask() & (before.labels == 2))[:5]
-    ball_cohort.add_correction(name, Stroke(voxels, 2, True))
-    case = next(case for case in cases(ball_cohort, tmp_path) if case.name == name)
-    there = mask(ball_cohort, name, voxels)
+    case, there = corrected_on_a_drawn_slice(ball_cohort, tmp_path)
     (index,) = np.unique(np.argwhere(there)[:, 0])
     assert (extract_patch(case, (0, 0, 0), case.shape)["supervised"][0][there]).all()
     left = tuple(s for s in case.slices if s != (0, index))
@@ -157,14 +162,8 @@ def test_slices_through_corrected_voxels_are_learned_from(ball_cohort, tmp_path,
 
 def test_no_patch_is_placed_on_corrections_of_a_held_out_slice(ball_cohort, tmp_path):
     """A patch of such a slice would show nothing to learn."""
-    name = ball_cohort.annotated_cases()[0]
-    before = ball_cohort.annotation(name)
-    entries = tuple(replace(entry, structures=("shell",)) for entry in before.ledger.entries)
-    ball_cohort.save_annotation(name, replace(before, ledger=Ledger(entries)))
-    voxels = np.flatnonzero(before.supervised_mask() & (before.labels == 2))[:5]
-    ball_cohort.add_correction(name, Stroke(voxels, 2, True))
-    case = next(case for case in cases(ball_cohort, tmp_path) if case.name == name)
-    (index,) = np.unique(np.argwhere(mask(ball_cohort, name, voxels))[:, 0])
+    case, there = corrected_on_a_drawn_slice(ball_cohort, tmp_path)
+    (index,) = np.unique(np.argwhere(there)[:, 0])
     held_out = ((0, int(index)),)
     by_class = {c: tuple(s for s in slices if s not in held_out) for c, slices in case.by_class.items()}
     left = tuple(s for s in case.slices if s not in held_out)

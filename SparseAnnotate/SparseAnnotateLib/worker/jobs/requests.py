@@ -225,7 +225,7 @@ def _work_of(request: SubmitRequest, cohort: Cohort) -> TrainRequest | PredictRe
     if request.what == "train":
         cohort.select(work.cases)
     else:
-        cohort.chosen(work.cases)  # of each that cannot be labeled, its job tells
+        cohort.chosen(work.cases)  # its job names each case that cannot be labeled
     return work
 
 
