@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -50,3 +51,35 @@ def test_a_piece_that_another_version_lacks_is_passed_over_but_a_package_is_not(
     monkeypatch.setitem(slow_imports.PACKAGES, "no_such_package", ("no_such_package",))
     with pytest.raises(ImportError):
         list(slow_imports.importing("no_such_package"))
+
+
+def test_a_large_library_is_loaded_beside_the_window_and_imported_afterwards(monkeypatch):
+    monkeypatch.delitem(sys.modules, "SimpleITK", raising=False)
+    monkeypatch.setattr(slow_imports.importlib, "import_module", lambda name: imported.append(name))
+    loaded, imported, may_end = [], [], threading.Event()
+
+    def load(path):
+        may_end.wait(60)
+        loaded.append(Path(path))
+
+    monkeypatch.setattr(slow_imports.ctypes, "CDLL", load)
+    steps = slow_imports.importing("SimpleITK")
+    assert [next(steps) for _ in range(3)] == [None] * 3
+    assert not imported
+    may_end.set()
+    assert Piece.NEXT_IS_LONG in list(steps)
+    assert imported == ["SimpleITK"]
+    assert [path.name.split(".")[0] for path in loaded] == ["_SimpleITK"]
+    assert loaded[0].is_file()
+
+
+def test_a_library_that_cannot_be_loaded_is_left_to_the_import(monkeypatch):
+    def load(path):
+        raise OSError("no such symbol")
+
+    monkeypatch.delitem(sys.modules, "SimpleITK", raising=False)
+    monkeypatch.setattr(slow_imports.ctypes, "CDLL", load)
+    monkeypatch.setattr(slow_imports.importlib, "import_module", lambda name: imported.append(name))
+    imported: list[str] = []
+    list(slow_imports.importing("SimpleITK"))
+    assert imported == ["SimpleITK"]
