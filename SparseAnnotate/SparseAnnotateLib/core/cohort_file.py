@@ -19,7 +19,7 @@ from .file_stamp import FileStamp, is_settled, stamp_of
 from .images import channel_count
 from .messages import _
 from .modalities import check_modalities, modalities_by_name
-from .strict_json import LEFT_OUT_WHEN_EMPTY, read_json
+from .strict_json import LEFT_OUT_WHEN_EMPTY, file_content, read_json_text
 
 COHORT_FILE = "cohort.json"
 _LARGEST_LABEL = np.iinfo(np.uint16).max
@@ -65,7 +65,16 @@ class CohortFile:
     first_was_unnamed: bool = field(default=False, metadata=LEFT_OUT_WHEN_EMPTY)
 
 
-_KEPT: dict[Path, tuple[FileStamp | None, CohortFile]] = {}
+@dataclass(frozen=True)
+class _Kept:
+    """What was read from a file; `stamp`: None while the file is so new that it may change without another stamp."""
+
+    stamp: FileStamp | None
+    text: str
+    file: CohortFile
+
+
+_KEPT: dict[Path, _Kept] = {}
 
 
 def read_cohort_file(folder: Path) -> tuple[CohortFile, Path]:
@@ -93,22 +102,25 @@ def read_cohort_file(folder: Path) -> tuple[CohortFile, Path]:
 
 
 def _kept_file(path: Path) -> CohortFile:
-    """The content of cohort.json, which is read again when it has changed: with each click in the panel it is wanted.
+    """The content of cohort.json, made again only when its text has changed: with each click in the panel it is wanted.
 
     Raises as `read_cohort_file`.
     """
-    stamp = _stamp(path)
-    known = _KEPT.get(path)
-    if known is None or known[0] != stamp or stamp is None:
-        file = read_json(path, CohortFile)
-        _check_channels(path, file)
-        file = _with_cases(file, tuple(replace(case, name=normal_name(case.name)) for case in file.cases))
-        known = stamp, file
-        if stamp is not None and is_settled(stamp) and _stamp(path) == stamp:
-            if len(_KEPT) >= _MOST_KEPT:
-                _KEPT.pop(next(iter(_KEPT)))
-            _KEPT[path] = known
-    return replace(known[1], labels=dict(known[1].labels), modalities=dict(known[1].modalities))
+    stamp, known = _stamp(path), _KEPT.get(path)
+    if known is None or stamp is None or known.stamp != stamp:
+        text = read_json_text(path)
+        file = known.file if known is not None and known.text == text else _parsed(text, path)
+        is_sure = stamp is not None and is_settled(stamp) and _stamp(path) == stamp
+        if path not in _KEPT and len(_KEPT) >= _MOST_KEPT:
+            _KEPT.pop(next(iter(_KEPT)))
+        known = _KEPT[path] = _Kept(stamp if is_sure else None, text, file)
+    return replace(known.file, labels=dict(known.file.labels), modalities=dict(known.file.modalities))
+
+
+def _parsed(text: str, path: Path) -> CohortFile:
+    file = file_content(text, CohortFile, path)
+    _check_channels(path, file)
+    return _with_cases(file, tuple(replace(case, name=normal_name(case.name)) for case in file.cases))
 
 
 def _stamp(path: Path) -> FileStamp | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator, Sequence
 from enum import Enum
+from threading import Thread
 from typing import Any, TypeVar
 
 import numpy as np
@@ -11,6 +12,7 @@ import numpy as np
 from .voxel_boxes import Box, boxes_of_values, enclosing_box, moved_by
 
 PIECE_BYTES = 1 << 20  # some ten milliseconds of work, even where each voxel is looked at several times
+_LOOK_AGAIN_SECONDS = 0.005
 
 Result = TypeVar("Result")
 
@@ -40,6 +42,28 @@ def result_of(steps: Generator[Any, None, Result]) -> Result:
         except StopIteration as end:
             result: Result = end.value
             return result
+
+
+def done_beside(action: Callable[[], None]) -> Iterator[None]:
+    """Do in a thread what waits for the system; yields until it is done. Raises what `action` raises."""
+    errors: list[Exception] = []
+
+    def act() -> None:
+        try:
+            action()
+        except Exception as error:
+            errors.append(error)
+
+    thread = Thread(target=act, name="waiting for the system", daemon=True)
+    thread.start()
+    try:
+        while thread.is_alive():
+            thread.join(_LOOK_AGAIN_SECONDS)
+            yield
+    finally:
+        thread.join()  # who gives this up closes or removes what the action works on
+    if errors:
+        raise errors[0]
 
 
 def while_wanted(

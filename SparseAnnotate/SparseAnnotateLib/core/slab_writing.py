@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -13,6 +14,7 @@ from .errors import BadInputError
 from .geometry import VolumeGeometry
 from .messages import _
 from .nrrd_checksum import CHECKSUM_LINE, ChecksummedFile
+from .pieces import done_beside
 from .voxel_values import require_finite
 
 FACT_PREFIX = "SparseAnnotate "
@@ -96,6 +98,10 @@ def written_in_slabs(
         if packer:
             checked.write(packer.flush())
         checked.finish()
+        file.flush()
+        # The system may take a tenth of a second for a large file.
+        for _waiting in done_beside(lambda: os.fsync(file.fileno())):
+            yield 1.0
 
 
 def _vector(values: Iterable[float]) -> str:

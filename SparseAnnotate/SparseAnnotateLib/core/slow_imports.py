@@ -11,9 +11,8 @@ from contextlib import contextmanager, suppress
 from importlib.machinery import EXTENSION_SUFFIXES
 from importlib.util import find_spec
 from pathlib import Path
-from threading import Thread
 
-from .pieces import Piece
+from .pieces import Piece, done_beside
 
 _SCIPY = ("numpy.testing", "numpy.f2py", "scipy", "scipy._lib._array_api", "scipy.special._ufuncs")
 PACKAGES = {
@@ -25,8 +24,6 @@ PACKAGES = {
 
 COMPILED = {"SimpleITK": "_SimpleITK"}
 """The compiled modules, of hundreds of megabytes, of packages of PACKAGES."""
-
-_LOOK_AGAIN = 0.005  # seconds
 
 
 def importing(*packages: str) -> Iterator[Piece | None]:
@@ -57,11 +54,7 @@ def _loading(module: str) -> Iterator[None]:
     library = _library_of(module)
     if library is None:
         return
-    thread = Thread(target=_load, args=(library,), name=f"loading {module}", daemon=True)
-    thread.start()
-    while thread.is_alive():
-        thread.join(_LOOK_AGAIN)
-        yield
+    yield from done_beside(lambda: _load(library))
 
 
 def _library_of(package: str) -> Path | None:

@@ -35,8 +35,13 @@ def read_json(path: str | Path, cls: type[T]) -> T:
         BadInputError: when the file is missing, damaged, is not JSON, or a field is unknown, missing or of the wrong
             type; the message names file and field.
     """
+    return file_content(read_json_text(path), cls, path)
+
+
+def file_content(text: str, cls: type[T], path: str | Path) -> T:
+    """The text of a JSON file, read by `read_json_text`, as the dataclass `cls`. Raises as `read_json`."""
     source = _("the file '{path}'").format(path=path)
-    value = _parsed(read_json_text(path), source)
+    value = _parsed(text, source)
     if isinstance(value, dict) and FIELD not in {field.name for field in dataclasses.fields(cls)}:
         value.pop(FIELD, None)
     content: T = from_plain(value, cls, source)

@@ -304,17 +304,25 @@ def test_a_cohort_file_is_read_again_only_when_it_has_changed(tmp_path, monkeypa
 
     cohort = Cohort.create(tmp_path / "c", "c", {1: "a"})
     path = tmp_path / "c" / "cohort.json"
-    read, count = cohort_file.read_json, []
-    monkeypatch.setattr(cohort_file, "read_json", lambda *given: count.append(given) or read(*given))
-    # One that was changed a moment ago may change again without being noticed.
+    read, parsed, reads, parses = cohort_file.read_json_text, cohort_file.file_content, [], []
+    monkeypatch.setattr(cohort_file, "read_json_text", lambda *given: reads.append(given) or read(*given))
+    monkeypatch.setattr(cohort_file, "file_content", lambda *given: parses.append(given) or parsed(*given))
+    # One that was changed a moment ago may change again without being noticed: its text is compared.
     Cohort.open(cohort.folder)
     Cohort.open(cohort.folder)
-    assert len(count) == 2
+    assert (len(reads), len(parses)) == (2, 1)
+    looks, text = path.stat(), path.read_text()
+    path.write_text(text.replace('"a"', '"z"'))
+    os.utime(path, ns=(looks.st_atime_ns, looks.st_mtime_ns))
+    assert Cohort.open(cohort.folder).labels == {1: "z"}
+    path.write_text(text)
+    assert Cohort.open(cohort.folder).labels == {1: "a"}
+    assert (len(reads), len(parses)) == (4, 3)
     os.utime(path, (1e9, 1e9))
     Cohort.open(cohort.folder).labels[7] = "of this object only"
     assert Cohort.open(cohort.folder).labels == {1: "a"}
-    assert len(count) == 3
-    path.write_text(path.read_text().replace('"a"', '"b"'))
+    assert (len(reads), len(parses)) == (5, 3)
+    path.write_text(text.replace('"a"', '"b"'))
     os.utime(path, (1e9, 1e9))
     assert Cohort.open(cohort.folder).labels == {1: "b"}
-    assert len(count) == 4
+    assert (len(reads), len(parses)) == (6, 4)

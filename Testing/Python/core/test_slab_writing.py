@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import threading
+
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from SparseAnnotateLib.core import BadInputError, Cohort, Plane, SparseAnnotation, VolumeGeometry, slab_writing
+from SparseAnnotateLib.core import (
+    BadInputError,
+    Cohort,
+    FileWriteError,
+    Plane,
+    SparseAnnotation,
+    VolumeGeometry,
+    slab_writing,
+)
 from SparseAnnotateLib.core.images import read_image
 from SparseAnnotateLib.core.slab_writing import written_in_slabs
 
@@ -47,6 +59,40 @@ def test_leaving_half_way_leaves_the_old_file_and_nothing_beside_it(tmp_path, mo
     steps.close()
     assert path.read_bytes() == before
     assert [p.name for p in tmp_path.iterdir()] == ["image.nrrd"]
+
+
+def test_while_the_system_writes_the_file_to_disk_the_caller_goes_on(tmp_path, monkeypatch):
+    may_end, sync, synced = threading.Event(), os.fsync, []
+
+    def slow(number):
+        may_end.wait(60)
+        synced.append(threading.current_thread())
+        sync(number)
+
+    monkeypatch.setattr(slab_writing.os, "fsync", slow)
+    path = tmp_path / "image.nrrd"
+    steps = written_in_slabs(path, np.ones((5, 4, 3), np.int16), VolumeGeometry.from_spacing((5, 4, 3)))
+    assert [next(steps) for _ in range(4)] == [1.0] * 4
+    assert not synced
+    assert not path.exists()
+    may_end.set()
+    list(steps)
+    assert synced[0] is not threading.current_thread()
+    assert read_image(path)[0].all()
+
+
+def test_a_disk_that_is_found_full_at_the_end_is_reported(tmp_path, monkeypatch):
+    def full(number):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(slab_writing.os, "fsync", full)
+    with pytest.raises(FileWriteError, match="because the disk is full"):
+        list(
+            written_in_slabs(
+                tmp_path / "image.nrrd", np.ones((5, 4, 3), np.int16), VolumeGeometry.from_spacing((5, 4, 3))
+            )
+        )
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_what_cannot_be_written_is_reported(tmp_path, monkeypatch):
