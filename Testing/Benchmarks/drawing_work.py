@@ -5,7 +5,8 @@ middle of the widest gap that is left. Before each slice is drawn, its added pat
 the nearest drawn slice, from the fill of what is drawn so far, and from the suggestion of a model that learns while
 the slices are drawn. The fill is updated after each slice, as in the panel, and the model takes so many steps between
 two slices (a person needs about a minute). The added path length is the number of contour pixels that are missing, over
-all structures; it is given as a share of all contour pixels on these slices, so 'from nothing' is 1.
+all structures; it is given as a share of all contour pixels on these slices, so 'from nothing' is 1. The last three
+columns leave out what is at most one pixel away from a contour that was there, which nobody would draw again.
 """
 
 from __future__ import annotations
@@ -69,7 +70,8 @@ def main() -> None:
                 of_part = path[places].sum(axis=0)
                 if of_part[0]:
                     rows.append((name, part, int(of_part[0]), *(of_part[1:] / of_part[0]).tolist()))
-    columns = ("volume", "slices", "contour pixels", "from the nearest slice", "from the fill", "from the suggestion")
+    exact = ("from the nearest slice", "from the fill", "from the suggestion")
+    columns = ("volume", "slices", "contour pixels", *exact, *(f"{title}, beyond a pixel" for title in exact))
     report(f"Added path length as a share of 'from nothing', {plane.value} slices", columns, rows, options)
 
 
@@ -80,12 +82,14 @@ class Session:
         self._labels, self._image, self._geometry, self._plane = labels, image, geometry, plane
         self._axis = plane.array_axis(geometry)
         self._order = _order(labels, self._axis, slices)
-        self._path = np.zeros((slices, 4), dtype=np.int64)
+        self._path = np.zeros((slices, 7), dtype=np.int64)
         self._drawn: list[int] = []
         self._fill: FinishedFill | None = None
 
     def path(self, steps: int, recipe: str) -> np.ndarray:
-        """(slices, 4) int: added path length of each slice from nothing, nearest slice, fill and suggestion."""
+        """(slices, 7) int: added path length of each slice from nothing; from nearest slice, fill and suggestion; and
+        from these three beyond a pixel.
+        """
         with tempfile.TemporaryDirectory() as folder:
             names = {int(value): f"structure {value}" for value in np.unique(self._labels[self._labels > 0])}
             self._cohort = Cohort.create(Path(folder) / "cohort", "cohort", names)
@@ -125,8 +129,12 @@ class Session:
             filled = self._fill.fill.labels[slice_layer(self._axis, index)].copy()
         suggested = np.zeros_like(truth) if suggested is None else suggested
         for value in np.unique(truth[truth > 0]).tolist():
-            befores = (np.zeros(truth.shape, dtype=bool), nearest == value, filled == value, suggested == value)
-            self._path[number] += [added_path_length(before, truth == value) for before in befores]
+            befores, drawn = [before == value for before in (nearest, filled, suggested)], truth == value
+            self._path[number] += [
+                added_path_length(np.zeros_like(drawn), drawn),
+                *(added_path_length(before, drawn) for before in befores),
+                *(added_path_length(before, drawn, tolerance=1) for before in befores),
+            ]
         self._drawn.append(index)
         self._cohort.save_annotation(CASE, self._annotation())
 

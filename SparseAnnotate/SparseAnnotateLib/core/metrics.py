@@ -119,7 +119,7 @@ def _share_within(tolerance: float, there: np.ndarray, back: np.ndarray) -> floa
     return float(np.mean(np.concatenate([there, back]) <= tolerance * (1 + _ROUNDING)))
 
 
-def added_path_length(before: np.ndarray, reference: np.ndarray) -> int:
+def added_path_length(before: np.ndarray, reference: np.ndarray, tolerance: float = 0.0) -> int:
     """How many pixels of the reference's contour are not on the contour that was there before it was drawn.
 
     It says how much a person had to draw, or to correct: 0 when the contour was right, and the whole contour when there
@@ -127,14 +127,20 @@ def added_path_length(before: np.ndarray, reference: np.ndarray) -> int:
 
     Args:
         before, reference: (rows, columns) bool, masks of one structure on one slice.
+        tolerance: in pixels; contours as near as this to each other count as the same.
 
     Raises BadInputError when they differ in size.
 
     Source: Vaassen et al. 2020, 'Evaluation of measures for assessing time-saving of automatic organ-at-risk
-    segmentation in radiotherapy', with a tolerance of 0.
+    segmentation in radiotherapy', there with a tolerance of 0.
     """
     _require_same_shape(before, reference)
-    return int(np.count_nonzero(_boundary(reference) & ~_boundary(before)))
+    there = _boundary(before)
+    if tolerance > 0 and there.any():
+        from scipy import ndimage
+
+        there = ndimage.distance_transform_edt(~there) <= tolerance
+    return int(np.count_nonzero(_boundary(reference) & ~there))
 
 
 def hvsmr_overall_score(classes: Iterable[tuple[float, float, float]]) -> float:

@@ -195,6 +195,9 @@ def test_added_path_length_counts_the_contour_that_was_missing():
     # The sides across the shift are missing, less what the top and bottom share.
     assert metrics.added_path_length(square, shifted) == 8
     assert metrics.added_path_length(shifted, square) == 8
+    assert metrics.added_path_length(square, shifted, tolerance=1) == 0
+    assert metrics.added_path_length(square, np.roll(square, 2, axis=1), tolerance=1) == 6
+    assert metrics.added_path_length(nothing, square, tolerance=1) == 16
     with pytest.raises(BadInputError, match="differ in size"):
         metrics.added_path_length(square, square[1:])
     at_the_border = np.ones((4, 4), dtype=bool)
