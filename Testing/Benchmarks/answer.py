@@ -46,6 +46,7 @@ def parser() -> argparse.ArgumentParser:
         recipe={"choices": list(RECIPES), "default": "3d"},
         iterations={"type": int, "default": 400},
         seed={"type": int, "default": 5},
+        work={"help": "keep the cohorts of the other sets there, and do not train the runs again that are there"},
     )
 
 
@@ -60,7 +61,7 @@ def main() -> None:
             rows += _mni152(Path(folder), options)
         for name, volumes in labelled_sets(Path(options.data)).items():
             if name in options.sets and name in FURTHER and volumes:
-                rows += _trained_on_itself(name, volumes, Path(folder), options)
+                rows += _trained_on_itself(name, volumes, Path(options.work or folder), options)
     columns = ("set", "drawn", "fill", "run", "fill with run", "share of the run")
     title = "Answer: IoU (hippocampi, mean over labels), Dice and HD95 in mm (MNI152)"
     report(title, columns, rows, options, seeds=[options.seed])
@@ -108,21 +109,30 @@ def _trained_on_itself(
     """A set whose volumes are filled from the slices that the run has learned from."""
     rows = []
     for density in options.densities[:1] if options.quick else options.densities:
-        shown = [np.unique(read_labels(volume.labels, read_geometry(volume.labels))) for volume in volumes]
-        kinds = sorted({int(value) for values in shown for value in values if value})
-        cohort = Cohort.create(folder / f"{name} {density}", name, {value: f"{name} {value}" for value in kinds})
-        cases = [f"case {number}" for number, _volume in enumerate(volumes, start=1)]
-        for case, volume in zip(cases, volumes, strict=True):
-            cohort.add_case(case, volume.image, reference=volume.labels)
-        _draw(cohort, cases, Plane.AXIAL, density)
+        place = folder / f"{name} {density}"
+        cohort = Cohort.open(place) if place.is_dir() else _drawn_cohort(place, name, volumes, density)
+        cases = [case.name for case in cohort.cases]
         try:
-            _train(cohort, options)
+            if RUN not in cohort.runs():
+                _train(cohort, options)
         except BadInputError as error:  # such as: no drawn slice shows the structure
             print(f"{name}, {density:.0%}: {error}", file=sys.stderr, flush=True)
             continue
         rows.append((name, f"{density:.0%}", *_compared(cohort, cases, partial(_iou, cohort, cases))))
         print(rows[-1], file=sys.stderr, flush=True)
     return rows
+
+
+def _drawn_cohort(folder: Path, name: str, volumes: Sequence[LabelledVolume], density: float) -> Cohort:
+    """The volumes of a set, with axial slices drawn at fixed intervals."""
+    shown = [np.unique(read_labels(volume.labels, read_geometry(volume.labels))) for volume in volumes]
+    kinds = sorted({int(value) for values in shown for value in values if value})
+    cohort = Cohort.create(folder, name, {value: f"{name} {value}" for value in kinds})
+    cases = [f"case {number}" for number, _volume in enumerate(volumes, start=1)]
+    for case, volume in zip(cases, volumes, strict=True):
+        cohort.add_case(case, volume.image, reference=volume.labels)
+    _draw(cohort, cases, Plane.AXIAL, density)
+    return cohort
 
 
 def _draw(cohort: Cohort, cases: Sequence[str], plane: Plane, density: float) -> None:
