@@ -63,17 +63,31 @@ class Disagreement(GapInterpolator):
         Args:
             value: of a label. usual: error of the fill, as estimated from hidden slices.
         """
-        by_distance = {d: counts for d, counts in self._counts.get(value, {}).items() if counts[1] > 0}
-        if 1 not in by_distance:
+        apart, mean = self._apart(value)
+        if 1 not in apart:
             return None
-        apart = {d: (1.0 - 2.0 * both / either) ** 2 for d, (both, either) in by_distance.items()}
         beside = apart[1]
         growth = (apart[2] - beside) / 3.0 if 2 in apart else 0.0
         of_fill = max(growth, (_BESIDE * usual) ** 2)
         of_run = max(beside - of_fill, _LEAST_SHARE_OF_RUN * beside)
-        weights = {d: either for d, (_both, either) in by_distance.items()}
-        mean = sum(apart[d] * weight for d, weight in weights.items()) / sum(weights.values())
         return float(max(mean - of_run, 0.0) ** 0.5), float(of_run**0.5)
+
+    def beside(self, value: int) -> float:
+        """How much of the squared difference is there already beside drawn slices, from 0 to 1; 0 for an unknown label.
+
+        The rest grows away from them, and that it is the fill's, as `errors` has it, is an assumption: a run that knows
+        the drawn slices by heart differs in the same way.
+        """
+        apart, mean = self._apart(value)
+        return min(1.0, apart[1] / mean) if mean > 0 and 1 in apart else 0.0
+
+    def _apart(self, value: int) -> tuple[dict[int, float], float]:
+        """The squared difference (1 - Dice) by distance, and its mean over the voxels."""
+        by_distance = {d: counts for d, counts in self._counts.get(value, {}).items() if counts[1] > 0}
+        apart = {d: float(1.0 - 2.0 * both / either) ** 2 for d, (both, either) in by_distance.items()}
+        weights = {d: float(either) for d, (_both, either) in by_distance.items()}
+        mean = sum(apart[d] * weight for d, weight in weights.items()) / max(1.0, sum(weights.values()))
+        return apart, mean
 
     def _prepare(self, annotation: SparseAnnotation, drawn: DrawnSlices, image: np.ndarray | None) -> list[Any]:
         return list(each_prepared(self._all, annotation, drawn, image).values())

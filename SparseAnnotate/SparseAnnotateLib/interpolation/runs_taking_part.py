@@ -22,6 +22,7 @@ from .run_source import UNKNOWN_DICE, RunSource
 
 _NARROWER = 0.55  # of the error across the gap of a hidden slice, about what is left across the gap itself
 _MOST_UNPROVEN = 1 / 3  # share of a run that no drawn slice can be held against
+_MOST_SEEN = 1 / 2  # its share where it differs from the fill as much beside drawn slices as elsewhere
 _MOST_NAMED = 8
 NOTHING_COMPARED: Mapping[str, Disagreement] = MappingProxyType({})
 NOT_DRAWN: str = _("drawn slices without it")
@@ -100,7 +101,8 @@ class RunsTakingPart:
 
         Args:
             known: of the methods, on hidden slices. own: their shares.
-            compared: see `compared`. Runs in it get at most a third: that their errors follow from it is an assumption.
+            compared: see `compared`. Runs in it get at most a third, or up to a half where most of the difference is
+                there beside drawn slices: that what grows away from them is not their error is an assumption.
         """
         error = 1.0 - UNKNOWN_DICE
         shares: dict[str, float] = {NOT_DRAWN: 1.0}
@@ -112,10 +114,12 @@ class RunsTakingPart:
             share = 0.0
             if value in run.values:
                 errors = error, 1.0 - run.dice_by(self._agreements[name], value)
-                apart = compared[name].errors(value, error) if name in compared else None
+                differing = compared.get(name)
+                apart = differing.errors(value, error) if differing is not None else None
                 share = _best_share(*(apart or errors))
                 if run.is_unproven and value in self._shown:
-                    share = min(share, _MOST_UNPROVEN)
+                    seen = differing.beside(value) if differing is not None else 0.0
+                    share = min(share, max(_MOST_UNPROVEN, _MOST_SEEN * seen))
             shares = {other: s * (1 - share) for other, s in shares.items()} | {name: share}
         return shares
 
@@ -177,7 +181,7 @@ class RunsTakingPart:
                     sentence = _(
                         "The {source} has learned from slices of this volume, and none were held out: its share "
                         "follows from how far it and the fill differ beside drawn slices, and is {most:.0f} % at most."
-                    ).format(source=run.title, most=100 * _MOST_UNPROVEN)
+                    ).format(source=run.title, most=100 * _MOST_SEEN)
                 else:
                     sentence = _(
                         "The {source} has learned from slices of this volume, so that predicting them well is no "
