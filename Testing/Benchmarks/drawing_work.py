@@ -7,6 +7,9 @@ the slices are drawn. The fill is updated after each slice, as in the panel, and
 two slices (a person needs about a minute). The added path length is the number of contour pixels that are missing, over
 all structures; it is given as a share of all contour pixels on these slices, so 'from nothing' is 1. The last three
 columns leave out what is at most one pixel away from a contour that was there, which nobody would draw again.
+
+With --rest-drawn there is no session: all slices but its last ten are drawn, and the suggestion is the model's after
+all steps. What is missing then, drawing more slices would not bring.
 """
 
 from __future__ import annotations
@@ -33,7 +36,8 @@ from SparseAnnotateLib.runs.live_settings import LIVE_RECIPES, live_settings
 from SparseAnnotateLib.runs.run_folder import RunFolder
 from SparseAnnotateLib.worker.slice_request import SliceRequest, label_slice
 
-PARTS = {"2 to 5": slice(1, 5), "6 to 10": slice(5, 10), "11 to 20": slice(10, 20)}
+LAST_PART = "11 to 20"
+PARTS = {"2 to 5": slice(1, 5), "6 to 10": slice(5, 10), LAST_PART: slice(10, 20)}
 SETS = ("spinal cord", "MS lesions", "pulmonary artery", "EM interior")
 CASE, RUN = "volume", "live"
 
@@ -48,6 +52,7 @@ def parser() -> argparse.ArgumentParser:
         recipe={"default": "2d", "choices": LIVE_RECIPES, "help": "what the model is"},
         sets={"nargs": "+", "default": SETS, "help": "only these sets"},
         volumes={"type": int, "nargs": "+", "help": "only these volumes of each set, from 1"},
+        **{"rest-drawn": {"action": "store_true", "help": "all slices but the last ten are drawn from the beginning"}},
     )
 
 
@@ -64,7 +69,8 @@ def main() -> None:
                 continue
             image, geometry = read_image(volume.image)
             labels = read_labels(volume.labels, geometry)
-            path = Session(labels, image, geometry, plane, slices).path(steps, options.recipe)
+            session = Session(labels, image, geometry, plane, slices)
+            path = session.path(steps, options.recipe, options.rest_drawn)
             name = title if len(volumes) == 1 else f"{title}, volume {number}"
             for part, places in PARTS.items():
                 of_part = path[places].sum(axis=0)
@@ -86,39 +92,53 @@ class Session:
         self._drawn: list[int] = []
         self._fill: FinishedFill | None = None
 
-    def path(self, steps: int, recipe: str) -> np.ndarray:
+    def path(self, steps: int, recipe: str, rest_is_drawn: bool = False) -> np.ndarray:
         """(slices, 7) int: added path length of each slice from nothing; from nearest slice, fill and suggestion; and
         from these three beyond a pixel.
+
+        `rest_is_drawn`: only the slices of the last part are measured, and the model learns once, from all others.
         """
+        last = self._order[PARTS[LAST_PART]] if rest_is_drawn else []
         with tempfile.TemporaryDirectory() as folder:
             names = {int(value): f"structure {value}" for value in np.unique(self._labels[self._labels > 0])}
             self._cohort = Cohort.create(Path(folder) / "cohort", "cohort", names)
             self._cohort.add_case(CASE, self._image, self._geometry)
-            self._draw(None)
+            if rest_is_drawn:
+                self._drawn = sorted(set(range(self._labels.shape[self._axis])).difference(last))
+                self._cohort.save_annotation(CASE, self._annotation())
+            else:
+                self._draw(None)
             settings = live_settings(TrainingSettings(recipe=recipe))
             run, watch = RunFolder(self._cohort.run_folder(RUN)), Watch()
             plan = plan_to_train(self._cohort, run, settings, None, (), watch, is_live=True)
 
+            def suggested(index: int) -> np.ndarray:
+                request = SliceRequest(str(self._cohort.folder), RUN, CASE, self._plane.value, index)
+                return read_slice(label_slice(request, Watch()).path, self._axis)
+
             def pause() -> bool:
                 """After so many steps the next slice is drawn; whether there was one."""
-                if len(self._drawn) == len(self._order):
+                for index in last:
+                    self._measure(index, suggested(index))
+                if last or len(self._drawn) == len(self._order):
                     watch.cancel()
                     return False
-                request = SliceRequest(str(self._cohort.folder), RUN, CASE, self._plane.value, self._next)
-                self._draw(read_slice(label_slice(request, Watch()).path, self._axis))
+                self._draw(suggested(self._order[len(self._drawn)]))
                 return True
 
             PacedRun(self._cohort, run, plan, watch, steps, pause).train()
         return self._path
 
-    @property
-    def _next(self) -> int:
-        return self._order[len(self._drawn)]
-
     def _draw(self, suggested: np.ndarray | None) -> None:
         """Measure the next slice, and draw it."""
-        index, number = self._next, len(self._drawn)
-        truth = self._labels[slice_layer(self._axis, index)]
+        index = self._order[len(self._drawn)]
+        self._measure(index, suggested)
+        self._drawn.append(index)
+        self._cohort.save_annotation(CASE, self._annotation())
+
+    def _measure(self, index: int, suggested: np.ndarray | None) -> None:
+        """What is missing on a slice before it is drawn."""
+        number, truth = self._order.index(index), self._labels[slice_layer(self._axis, index)]
         nearest, filled = np.zeros_like(truth), np.zeros_like(truth)
         if self._drawn:
             place = min(self._drawn, key=lambda other: abs(other - index))
@@ -135,8 +155,6 @@ class Session:
                 *(added_path_length(before, drawn) for before in befores),
                 *(added_path_length(before, drawn, tolerance=1) for before in befores),
             ]
-        self._drawn.append(index)
-        self._cohort.save_annotation(CASE, self._annotation())
 
     def _annotation(self) -> SparseAnnotation:
         return SparseAnnotation.from_slices(self._labels, self._geometry, self._plane, self._drawn)
