@@ -73,13 +73,14 @@ class Disagreement(GapInterpolator):
         return float(max(mean - of_run, 0.0) ** 0.5), float(of_run**0.5)
 
     def beside(self, value: int) -> float:
-        """How much of the squared difference is there already beside drawn slices, from 0 to 1; 0 for an unknown label.
+        """How much of the squared difference is there already beside drawn slices, from 0 to 1.
 
-        The rest grows away from them, and that it is the fill's, as `errors` has it, is an assumption: a run that knows
-        the drawn slices by heart differs in the same way.
+        0 where nothing is known: for an unknown label, and where no gap is wide enough to see it grow. The rest grows
+        away from drawn slices, and that it is the fill's, as `errors` has it, is an assumption: a run that knows the
+        drawn slices by heart differs in the same way.
         """
         apart, mean = self._apart(value)
-        return min(1.0, apart[1] / mean) if mean > 0 and 1 in apart else 0.0
+        return min(1.0, apart[1] / mean) if mean > 0 and 1 in apart and len(apart) > 1 else 0.0
 
     def _apart(self, value: int) -> tuple[dict[int, float], float]:
         """The squared difference (1 - Dice) by distance, and its mean over the voxels."""

@@ -214,6 +214,11 @@ def test_a_run_that_differs_more_away_from_drawn_slices_counts_for_a_third_at_mo
     assert 0.0 < found.fill.shares[1]["run r"] <= 0.34
 
 
+def test_in_gaps_of_one_slice_a_run_counts_for_a_third_at_most():
+    found = answer(drawn(range(4, 40, 2)), run(reference(), learned_here=True, dice=None))
+    assert 0.0 < found.fill.shares[1]["run r"] <= 0.34
+
+
 def test_what_a_run_finds_far_from_the_drawn_shapes_counts_against_it():
     annotation = drawn(range(4, 40, 4))
     learned = reference()
