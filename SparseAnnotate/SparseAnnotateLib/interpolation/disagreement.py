@@ -53,7 +53,7 @@ class Disagreement(GapInterpolator):
             labels = annotation.drawn_labels()
             self._fill_gaps(annotation, image, drawn, gaps, labels, np.zeros(labels.shape, dtype=np.uint8), watch)
 
-    def errors(self, value: int, usual: float) -> tuple[float, float] | None:
+    def errors(self, value: int, usual: float, least_of_run: float = 0.0) -> tuple[float, float] | None:
         """The errors of the fill and of the run, as 1 - Dice; None where nothing could be compared.
 
         The squares of independent errors add up to that of the difference D. That of the fill grows with the distance d
@@ -61,7 +61,8 @@ class Disagreement(GapInterpolator):
         of a part of the usual one. The rest of D(1) is the run's.
 
         Args:
-            value: of a label. usual: error of the fill, as estimated from hidden slices.
+            value: of a label. usual: error of the fill, as estimated from hidden slices. least_of_run: its error on
+                the slices that it has learned from; it is not better anywhere else.
         """
         apart, mean = self._apart(value)
         if 1 not in apart:
@@ -69,7 +70,7 @@ class Disagreement(GapInterpolator):
         beside = apart[1]
         growth = (apart[2] - beside) / 3.0 if 2 in apart else 0.0
         of_fill = max(growth, (_BESIDE * usual) ** 2)
-        of_run = max(beside - of_fill, _LEAST_SHARE_OF_RUN * beside)
+        of_run = max(beside - of_fill, _LEAST_SHARE_OF_RUN * beside, least_of_run**2)
         return float(max(mean - of_run, 0.0) ** 0.5), float(of_run**0.5)
 
     def beside(self, value: int) -> float:

@@ -114,14 +114,22 @@ class RunsTakingPart:
             share = 0.0
             if value in run.values:
                 errors = error, 1.0 - run.dice_by(self._agreements[name], value)
-                differing = compared.get(name)
-                apart = differing.errors(value, error) if differing is not None else None
-                share = _best_share(*(apart or errors))
+                share = _best_share(*errors)
                 if run.is_unproven and value in self._shown:
-                    seen = differing.beside(value) if differing is not None else 0.0
-                    share = min(share, max(_MOST_UNPROVEN, _MOST_SEEN * seen))
+                    share = self._unproven_share(name, value, error, compared.get(name), share)
             shares = {other: s * (1 - share) for other, s in shares.items()} | {name: share}
         return shares
+
+    def _unproven_share(
+        self, name: str, value: int, error: float, differing: Disagreement | None, usual: float
+    ) -> float:
+        """Of a run that no drawn slice can be held against. `usual`: its share where nothing could be compared."""
+        if differing is None:
+            return min(usual, _MOST_UNPROVEN)
+        dice, slices = self._agreements[name].dice(value)
+        errors = differing.errors(value, error, 1.0 - dice if slices else 0.0)
+        share = usual if errors is None else _best_share(*errors)
+        return min(share, max(_MOST_UNPROVEN, _MOST_SEEN * differing.beside(value)))
 
     def alone(self, values: Collection[int]) -> Fill:
         """Labels that no drawn slice says anything about, each as the most reliable run that has it finds it."""

@@ -214,6 +214,17 @@ def test_a_run_that_differs_more_away_from_drawn_slices_counts_for_a_third_at_mo
     assert 0.0 < found.fill.shares[1]["run r"] <= 0.34
 
 
+def test_a_run_is_not_better_between_the_slices_it_has_learned_from_than_on_them():
+    annotation, by_heart = drawn(range(4, 40, 4)), np.roll(reference(), 1, axis=1)
+    poor = by_heart.copy()
+    by_heart[4::4], poor[4::4] = reference()[4::4], np.roll(reference(), 5, axis=1)[4::4]
+    shares = [
+        answer(annotation, run(labels, learned_here=True, dice=None)).fill.shares[1]["run r"]
+        for labels in (by_heart, poor)
+    ]
+    assert shares[1] < 0.5 * shares[0]
+
+
 def test_in_gaps_of_one_slice_a_run_counts_for_a_third_at_most():
     found = answer(drawn(range(4, 40, 2)), run(reference(), learned_here=True, dice=None))
     assert 0.0 < found.fill.shares[1]["run r"] <= 0.34
