@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Any
 
 PROJECT = Path(__file__).resolve().parents[2]
+# The library of this clone, whose commit is reported: another one may be installed.
+sys.path.insert(0, str(PROJECT / "SparseAnnotate"))
 DATA = Path(os.environ.get("SPARSE_ANNOTATE_DATA", PROJECT.parent / "shared" / "data"))
 
 
