@@ -68,6 +68,9 @@ class WorkerJobs:
         while_waiting: called repeatedly while `run` waits.
         later: schedules a function on the event loop; without it, started work is done immediately.
         command: the command line for `run`, when its process is started; None: the worker on this computer.
+
+    Attributes:
+        failed_cases: the cases that a request could not do, while what it has done of the others is used.
     """
 
     def __init__(
@@ -85,6 +88,7 @@ class WorkerJobs:
         self._open: Job | None = None
         self._unfinished: set[Job] = set()
         self._is_abandoned = False
+        self.failed_cases: tuple[str, ...] = ()
 
     @property
     def is_busy(self) -> bool:
@@ -119,6 +123,7 @@ class WorkerJobs:
         on_progress: Callable[[Progress], None] | None = None,
     ) -> Any:
         """Do a job and return its result; raises its error. Arguments as for `start`."""
+        self.failed_cases = ()
         answer = _through(prepare, on_progress)
         if method is not None:
             if self._blocking is None:
@@ -126,6 +131,7 @@ class WorkerJobs:
             try:
                 answer = self._blocking.call(method, answer, on_progress)
             except PartlyDoneError as error:
+                self.failed_cases = error.failed
                 _through(finish(error.shown), on_progress)
                 raise
         return _through(finish(answer), on_progress)
@@ -209,8 +215,11 @@ class WorkerJobs:
             self._blocking = None
 
     def _ask(self, job: Job, method: str | None, params: Any, finish: Callable[[Any], Any]) -> None:
+        self.failed_cases = ()
+
         def answered(call: Call[Transport]) -> None:
             if isinstance(call.error, PartlyDoneError):
+                self.failed_cases = call.error.failed
                 self._finish(job, finish, call.error.shown, call.error)
             elif call.error is not None:
                 self._end(job, error=call.error)

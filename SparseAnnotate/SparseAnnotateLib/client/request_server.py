@@ -157,7 +157,7 @@ class RequestServer:
         except SparseAnnotateError as error:
             kind: dict[str, Any] = {"type": type(error).__name__}
             if isinstance(error, PartlyDoneError):
-                kind["shown"] = to_plain(error.shown)
+                kind |= {"shown": to_plain(error.shown), "failed": list(error.failed)}
             self._finish(identifier, jsonrpc.error_line(identifier, jsonrpc.REPORTED_ERROR, error.message, kind))
         except MemoryError:
             message = _("Not enough memory. Close other programs, or use smaller patches.")

@@ -179,5 +179,5 @@ def _error_from(error: dict[str, Any]) -> SparseAnnotateError:
         return CancelledError(message)
     kind = data.get("type") if isinstance(data, dict) else None
     if isinstance(data, dict) and data.get("shown"):
-        return PartlyDoneError(message, data["shown"])
+        return PartlyDoneError(message, data["shown"], data.get("failed", ()))
     return BusyError(message) if kind == BusyError.__name__ else WorkerError(message)

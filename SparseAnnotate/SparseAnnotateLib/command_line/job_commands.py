@@ -216,10 +216,11 @@ def _logs(options: argparse.Namespace, watch: Watch) -> str:
     if options.json:
         raise BadInputError(_("Leave out '--follow' or '--json': JSON is written once, at the end."))
     shown, path = 0, ""
+    of_log = of_options(requests.JobLogRequest, options)
     asked = requests.JobsRequest(options.cohort, options.state, (options.id,))
     while True:
         (state,) = requests.jobs(asked, watch)
-        log = state.log if options.part is None else part_log(of_options(requests.JobLogRequest, options))
+        log = state.log if options.part is None else part_log(of_log)
         if path != log:
             # Of a job of several parts, the log of the next one.
             path, shown = log, start_of_last_lines(log, options.lines)

@@ -1,11 +1,13 @@
-"""Files that the user has named for a result: whether they are those of an earlier command after an error."""
+"""Files to which a command writes its result: whether they are those of an earlier command after an error."""
 
 from __future__ import annotations
 
 import os
 from argparse import Namespace
+from collections.abc import Callable
 from pathlib import Path
 
+from ..core.errors import SparseAnnotateError
 from ..core.file_stamp import FileStamp, stamp_of
 from ..core.messages import _, joined
 
@@ -13,12 +15,16 @@ OPTIONS = ("csv", "out", "path", "picture")
 
 
 class NamedOutputs:
-    """The files that a command is asked to write, as they are before it begins."""
+    """The files that a command is asked to write, as they are before it begins.
+
+    Attributes:
+        paths: of those that the user has named.
+    """
 
     def __init__(self, options: Namespace):
         given = [getattr(options, name, None) for name in OPTIONS]
         self.paths = [Path(os.path.abspath(os.path.expanduser(path))) for path in given if path]
-        self._before = {path: _stamp(path) for path in self.paths}
+        self._before = {path: _stamp(path) for path in self.paths or _default_paths(options)}
 
     def unchanged_sentence(self) -> str:
         """Which of the files are still those that were there before; '' when none is."""
@@ -28,6 +34,17 @@ class NamedOutputs:
             if stamp is not None and _stamp(path) == stamp
         ]
         return joined(" ", sentences) if sentences else ""
+
+
+def _default_paths(options: Namespace) -> list[Path]:
+    """Where the result goes if the user names no file: for commands with a file in the cohort folder."""
+    default_output: Callable[[Namespace], Path] | None = getattr(options, "default_output", None)
+    if default_output is None:
+        return []
+    try:
+        return [default_output(options)]
+    except SparseAnnotateError:  # the command reports it
+        return []
 
 
 def _stamp(path: Path) -> FileStamp | None:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from argparse import Namespace
+from pathlib import Path
+
+from ..core import Cohort
 from ..core.messages import counted
-from ..worker.report_request import Reported, ReportRequest
+from ..worker.report_request import Reported, ReportRequest, default_path
 from .shared_options import cohort_command
 from .terminal_output import show_line
 
@@ -22,6 +26,12 @@ def add_report(commands) -> None:
         default=ReportRequest.pictures,
         help=f"show N cases in pictures, those with drawn slices first (default: {ReportRequest.pictures})",
     )
+    command.set_defaults(default_output=_default_output)
+
+
+def _default_output(options: Namespace) -> Path:
+    """Where the report goes without '--out'. Raises CohortError and BadInputError as `Cohort.open`."""
+    return default_path(Cohort.open(options.cohort, options.state))
 
 
 def show_report(result: Reported) -> None:

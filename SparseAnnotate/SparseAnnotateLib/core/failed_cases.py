@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, NoReturn
 
 from .cohort import Cohort
 from .errors import BadInputError, SparseAnnotateError
-from .messages import _, counted, joined
+from .messages import _, counted, joined, listed
 from .planes import Plane
 
 NAMED, NAMED_IN_LINES = 3, 20
@@ -57,11 +57,17 @@ NO_PICTURE = (
 
 
 class PartlyDoneError(BadInputError):
-    """Some cases could not be done; `shown` holds the result of the others, as the request would have returned it."""
+    """Some cases could not be done.
 
-    def __init__(self, message: str, shown: Any):
+    Attributes:
+        shown: the result of the others, as the request would have returned it. failed: the names of those cases, as far
+            as they are known.
+    """
+
+    def __init__(self, message: str, shown: Any, failed: Iterable[str] = ()):
         super().__init__(message)
         self.shown = list(shown) if isinstance(shown, tuple) else shown
+        self.failed = tuple(failed)
 
 
 def report_failed(
@@ -71,6 +77,7 @@ def report_failed(
     shown: Any = (),
     more: str = "",
     is_always_partly: bool = False,
+    also_failed: Iterable[str] = (),
 ) -> NoReturn:
     """Raise the error of the only case, or one that names those that failed.
 
@@ -81,6 +88,7 @@ def report_failed(
         shown: the result of the others, to be shown in spite of the error.
         more: a sentence to add.
         is_always_partly: something was done even if all cases failed.
+        also_failed: cases that `more` names.
     """
     if len(failed) == 1 and not done and not is_always_partly:
         raise next(iter(failed.values()))
@@ -95,7 +103,28 @@ def report_failed(
     others = counted(done, _("the other one"), _("the other {count}"))
     message = counted(len(failed), *sentences, done=done, others=others, problems=joined(separator, each))
     message = joined(" ", [message, more]) if more else message
-    raise PartlyDoneError(message, shown) if shown else BadInputError(message)
+    raise PartlyDoneError(message, shown, [*failed, *also_failed]) if shown else BadInputError(message)
+
+
+def with_slices_to_do(cohort: Cohort, cases: Iterable[str]) -> list[str]:
+    """Those of the cases whose ledgers can be read and have slices to do."""
+    found = []
+    for name in cases:
+        with suppress(SparseAnnotateError):
+            found += [name] if cohort.ledger(name).todo else []
+    return found
+
+
+def slices_kept(cases: Sequence[str]) -> str:
+    """A sentence on cases that were left out, and whose earlier slices to do stay; '' without any."""
+    if not cases:
+        return ""
+    return counted(
+        len(cases),
+        _("The case {cases} keeps its earlier slices to do."),
+        _("The cases {cases} keep their earlier slices to do."),
+        cases=listed([f"'{name}'" for name in cases], NAMED_IN_LINES),
+    )
 
 
 def not_counted(cohort: Cohort, failed: Collection[str], planes: Collection[str | Plane], total: int | None) -> str:

@@ -8,7 +8,8 @@ from typing import Any
 import qt
 from slicer.i18n import tr as _
 
-from ..core.messages import listed
+from ..core.messages import joined, listed
+from .event_loop import later
 from .session import PanelSession
 from .words import in_users_language
 
@@ -29,7 +30,7 @@ class CohortCases:
         self._on_opened = on_opened
         self._session, self._ui, self._logic = session, session.ui, session.logic
         self._shown: list[str] = []
-        self._problem = ""
+        self._problem = self._codes_problem = ""
         self.unopened: list = []
         self.slices: list = []
         self._logic.panel.watch_cohort(session.refresh_soon)
@@ -54,10 +55,19 @@ class CohortCases:
             widget.visible = bool(rows)
         for widget in (ui.openCohortButton, ui.openCaseButton):
             session.enable(widget, session.why_busy)
-        problem = self._logic.panel.keep_cohort()
+        problem, of_codes = self._logic.panel.keep_cohort(), self._logic.panel.codes_problem()
         if problem and problem != self._problem:
             session.say(problem, is_error=True)
-        self._problem = problem
+        if of_codes and of_codes != self._codes_problem:
+            later(lambda: self._add_to_message(of_codes))  # a job that has just ended shows its own message first
+        self._problem, self._codes_problem = problem, of_codes
+
+    def _add_to_message(self, text: str) -> None:
+        if self._session.parameters is None:  # another module is shown: then when this one is shown again
+            self._codes_problem = ""
+            return
+        shown = self._ui.messageLabel.text
+        self._session.say(joined(" ", [*([shown] if shown else []), text]), is_error=True)
 
     def held_elsewhere(self) -> dict[str, str]:
         """The cases with slices to do that others have open, each with who draws there."""

@@ -81,6 +81,11 @@ class OpenedCohort:
     def problem(self) -> str:
         return next(iter(self._problems.values()), "")
 
+    @property
+    def codes_problem(self) -> str:
+        """See `CohortExport.codes_problem`."""
+        return self._export.codes_problem
+
     def open(self, folder: str | Path, cases: Sequence[str] | None, count: int, waiting: Waiting):
         """See `ConsoleLogic.openCohort`."""
         self._require_idle()
@@ -215,6 +220,7 @@ class OpenedCohort:
         self._changed.clear()
         self._applied.clear()
         self._problems.clear()
+        self._export.codes_problem = ""
 
     def _require_idle(self) -> None:
         if self._session.jobs.is_busy:

@@ -202,6 +202,10 @@ class PanelLogic:
         self._opened.update()
         return self._opened.problem
 
+    def codes_problem(self) -> str:
+        """Why the codes of structures were not written into the cohort folder with what was drawn; '' if they were."""
+        return self._opened.codes_problem
+
     # --- recommending ---------------------------------------------------------------------------------------------
 
     def recommend(

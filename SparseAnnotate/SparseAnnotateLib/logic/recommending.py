@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Collection, Generator, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,8 +10,8 @@ from typing import Any
 from .. import scene
 from ..client import Steps
 from ..core import BadInputError, Ledger, LedgerEntry, Plane, Progress, SliceState, SparseAnnotateError
-from ..core.failed_cases import NOT_RECOMMENDED, not_counted, report_failed
-from ..core.messages import _
+from ..core.failed_cases import NOT_RECOMMENDED, not_counted, report_failed, slices_kept
+from ..core.messages import _, joined
 from ..core.pieces import Piece
 from ..core.slow_imports import importing
 from ..core.strict_json import from_plain
@@ -46,13 +46,18 @@ class Recommending:
 
         def enter(recommended):
             _require_same_frames(frames)
-            items = yield from scene.storing_recommended(volume_nodes, recommended)
+            # As on the command line, cases that are left out keep the slices that are to do there.
+            left_out = {*failed, *self._session.jobs.failed_cases}
+            usable = [node for node in volume_nodes if scene.case_of(node) not in left_out]
+            items = yield from scene.storing_recommended(usable, recommended)
             yield Piece.NEXT_IS_LONG  # where there are hundreds of volumes, to show them
             found = [item for item in items if item.state is SliceState.TODO]
             if failed:
                 planes, total = settings.planes, settings.budget.total
-                more = not_counted(self._session.cohort(), failed, planes, total) if self._session.has_cohort else ""
-                report_failed(failed, len(volume_nodes) - len(failed), NOT_RECOMMENDED, shown=found, more=more)
+                more = [not_counted(self._session.cohort(), failed, planes, total)] if self._session.has_cohort else []
+                more.append(slices_kept(_with_slices_to_do(volume_nodes, failed)))
+                more_text = joined(" ", filter(None, more))
+                report_failed(failed, len(volume_nodes) - len(failed), NOT_RECOMMENDED, shown=found, more=more_text)
             return found
 
         check_seed(settings.seed)
@@ -111,6 +116,12 @@ def _choosing(volume_nodes: Sequence, settings: SelectionSettings, failed: dict[
         scene.require_images_drawn_on(node for node in volume_nodes if node.GetScene() is not None)
     timed = _ledgers_of_scene()
     return recommend_slices(volumes, settings.planes, settings.budget, settings.strategy, settings.seed, timed=timed)
+
+
+def _with_slices_to_do(volume_nodes: Sequence, cases: Collection[str]) -> list[str]:
+    """Those of the cases that have slices to do."""
+    nodes = [node for node in volume_nodes if node.GetScene() is not None and scene.case_of(node) in cases]
+    return [scene.case_of(node) for node in nodes if scene.ledger_of(node).todo]
 
 
 def _require_same_frames(frames: Mapping[Any, scene.Frame | None]) -> None:

@@ -13,7 +13,16 @@ from typing import Any
 
 from ..core import BadInputError, BusyError, CancelledError, Cohort, Plane, SparseAnnotateError, Watch, WorkerError
 from ..core.added_corrections import not_followed_sentence
-from ..core.failed_cases import NOT_FILLED, NOT_LABELED, NOT_RECOMMENDED, PartlyDoneError, not_counted, report_failed
+from ..core.failed_cases import (
+    NOT_FILLED,
+    NOT_LABELED,
+    NOT_RECOMMENDED,
+    PartlyDoneError,
+    not_counted,
+    report_failed,
+    slices_kept,
+    with_slices_to_do,
+)
 from ..core.ledger import LedgerEntry
 from ..core.messages import _, counted, joined, listed
 from ..core.strict_json import from_plain
@@ -149,7 +158,7 @@ def on_host(host: Host, error: SparseAnnotateError, told: Callable[[str], str] =
     if message == error.message:
         return error
     if isinstance(error, PartlyDoneError):
-        return PartlyDoneError(message, error.shown)
+        return PartlyDoneError(message, error.shown, error.failed)
     return BusyError(message) if isinstance(error, BusyError) else WorkerError(message)
 
 
@@ -165,16 +174,19 @@ def answer_there(session: HostSession, method: str, params: Any, watch: Watch) -
     others = [name for name in names if name not in failed]
     if not failed or not others:
         return _answer_there(session, method, params, watch)
-    more = []
+    more: list[str] = []
+    also: tuple[str, ...] = ()
     try:
         rows = _answer_there(session, method, {**params, "cases": others}, watch)
     except PartlyDoneError as error:
-        rows, more = error.shown, [error.message]
-        others = sorted({row["case"] for row in rows})
+        rows, more, also = error.shown, [error.message], error.failed
+        others = [name for name in others if name not in also]
     if method == "recommend":
         total = (params.get("budget") or {}).get("total")
-        more = [*more, *filter(None, [not_counted(cohort, failed, params.get("planes", ()), total)])]
-    return report_failed(failed, len(others), _CASE_BY_CASE[method], shown=rows, more=joined(" ", more))
+        kept = slices_kept(with_slices_to_do(cohort, failed))
+        more = [*more, *filter(None, [not_counted(cohort, failed, params.get("planes", ()), total), kept])]
+    sentences = _CASE_BY_CASE[method]
+    return report_failed(failed, len(others), sentences, shown=rows, more=joined(" ", more), also_failed=also)
 
 
 def _cases_there(
@@ -270,12 +282,12 @@ def _answer_there(session: HostSession, method: str, params: Any, watch: Watch) 
             session.files.release(area)
     if method == "recommend":
         # Of those that could not be done there, what was recommended earlier stays.
-        done = needs.cases if partly is None else dict.fromkeys(row["case"] for row in result)
+        done = [name for name in needs.cases if partly is None or name not in partly.failed]
         _enter_recommended(cohort, result, copy, done)
     if changed:
         raise ChangedHereError(_changed_sentence(session.host, changed))
     if partly is not None:
-        raise PartlyDoneError(partly.message, told.value(partly.shown))
+        raise PartlyDoneError(partly.message, told.value(partly.shown), partly.failed)
     return told.value(result)
 
 

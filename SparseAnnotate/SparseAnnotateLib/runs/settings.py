@@ -25,6 +25,7 @@ RECIPES = {
 Recipe = Literal["3d", "2d", "ensemble", "self_training"]
 AxisLetter = Literal["S", "A", "R"]
 _LARGEST_SEED = 2**63 - 1  # that PyTorch takes
+_LARGEST_COUNT, _LARGEST_SIDE, _LARGEST_NUMBER = 10**9, 4096, 1e6  # larger ones are typing errors
 
 
 @dataclass(frozen=True)
@@ -184,7 +185,7 @@ class TrainingSettings:
 
     def __post_init__(self) -> None:
         for name, value in ((one.name, getattr(self, one.name)) for one in fields(self)):
-            _check_finite(name, value)
+            _check_number(name, value)
         if self.recipe not in RECIPES:
             raise BadInputError(
                 _("There is no recipe '{recipe}'; choose one of {recipes}.").format(
@@ -213,9 +214,11 @@ class TrainingSettings:
         counts = ["iterations", "validate_every", "patience", "checkpoint_every"]
         optional = ("batch", "batch_2d", "iterations_2d", "iterations_final")
         for name in [*counts, *(n for n in optional if getattr(self, n) is not None)]:
-            if getattr(self, name) < 1:
+            if not 1 <= getattr(self, name) <= _LARGEST_COUNT:
                 raise BadInputError(
-                    _("'{name}' must be at least 1, not {value}.").format(name=name, value=getattr(self, name))
+                    _("'{name}' must be from 1 to {largest}, not {value}.").format(
+                        name=name, largest=_LARGEST_COUNT, value=getattr(self, name)
+                    )
                 )
         shares = ("warm_up", "cool_down", "fill_weight", "foreground_share", "undrawn_share", "validation_share")
         for name in (*shares, "random_share"):
@@ -251,19 +254,31 @@ class TrainingSettings:
             )
 
 
-def _check_finite(name: str, value: object) -> None:
+def _check_number(name: str, value: object) -> None:
     numbers = value if isinstance(value, tuple) else (value,)
     for number in numbers:
         if isinstance(number, float) and not math.isfinite(number):
             raise BadInputError(_("'{name}' must be a finite number, not {value}.").format(name=name, value=number))
+        if isinstance(number, float) and number > _LARGEST_NUMBER:
+            raise BadInputError(
+                _("'{name}' must be at most {largest:.0f}, not {value:g}.").format(
+                    name=name, largest=_LARGEST_NUMBER, value=number
+                )
+            )
 
 
 def check_patch_sides(patch: tuple[int, ...]) -> None:
-    """Raise BadInputError unless the sides of a patch can be halved four times."""
+    """Raise BadInputError unless the sides of a patch can be halved four times, and are not too large."""
     if min(patch) < DIVISOR or any(n % DIVISOR for n in patch):
         raise BadInputError(
             _("Each side of the patch must be a multiple of {divisor} voxels, not {patch}.").format(
                 divisor=DIVISOR, patch=list(patch)
+            )
+        )
+    if max(patch) > _LARGEST_SIDE:
+        raise BadInputError(
+            _("Each side of the patch must be at most {largest} voxels, not {patch}.").format(
+                largest=_LARGEST_SIDE, patch=list(patch)
             )
         )
 

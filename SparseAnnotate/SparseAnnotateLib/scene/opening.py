@@ -130,7 +130,9 @@ def _opening(cohort: Cohort, case: str, nodes: OpenedNodes) -> Iterator[None]:
         nodes.notes += notes
     yield
     nodes.drawing = _drawing(nodes.volume, in_scene, shown, names, corrections)
-    yield from _noting(nodes, partial(_present, nodes, cohort))
+    # Each has a file of its own, and a damaged one is no reason to leave out the other.
+    yield from _noting(nodes, lambda: present_segments(nodes.drawing, known_codes(cohort), {}))
+    yield from _noting(nodes, lambda: present_segments(nodes.drawing, {}, known_colors(cohort)))
     if applied is not None:
         yield from noting_applied(nodes.volume, nodes.drawing, applied, _values_of(nodes.drawing, names))
     gone = {n for entry in annotation.ledger.entries for n in entry.structures or ()} - set(names.values())
@@ -221,11 +223,6 @@ def _drawing(
         store_corrections(node, volume_node, corrections, {name: value for value, name in names.items()})
     store_undecided(node, volume_node, annotation.undecided)
     return node
-
-
-def _present(nodes: OpenedNodes, cohort: Cohort) -> None:
-    """Show the structures as they were shown in Slicer before."""
-    present_segments(nodes.drawing, known_codes(cohort), known_colors(cohort))
 
 
 def _with_structures(annotation: SparseAnnotation, names: tuple[str, ...]) -> SparseAnnotation:

@@ -30,8 +30,10 @@ from ..core.failed_cases import (
     NOT_RECOMMENDED,
     not_counted,
     report_failed,
+    slices_kept,
+    with_slices_to_do,
 )
-from ..core.messages import _
+from ..core.messages import _, joined
 from ..selection import (
     FEATURES,
     STRATEGIES,
@@ -100,7 +102,7 @@ def recommend(request: RecommendRequest, watch: Watch) -> list[Recommended]:
     """Recommend slices, enter them in the ledgers as 'to do', and return the worklist.
 
     Raises PartlyDoneError when an image of some cases is not the one that was drawn on, or cannot be read; the others
-    have their slices then.
+    have their slices then, and those cases keep the slices that were to do there.
     """
     cohort = Cohort.open(request.cohort, request.state)
     planes = list(dict.fromkeys(request.planes))
@@ -156,7 +158,8 @@ def recommend(request: RecommendRequest, watch: Watch) -> list[Recommended]:
             ) from error
     found = recommended_list(worklist)
     if failed:
-        more = not_counted(cohort, failed, planes, request.budget.total)
+        kept = slices_kept(with_slices_to_do(cohort, failed))
+        more = joined(" ", filter(None, [not_counted(cohort, failed, planes, request.budget.total), kept]))
         report_failed(failed, len(names), NOT_RECOMMENDED, shown=found, more=more)
     return found
 

@@ -123,6 +123,11 @@ class Reported:
     warnings: list[str] = field(default_factory=list)
 
 
+def default_path(cohort: Cohort) -> Path:
+    """Where the report goes if no path is given."""
+    return cohort.state_folder / "report.html"
+
+
 def report(request: ReportRequest, watch: Watch) -> Reported:
     """Write the report. A case that cannot be read is named in it, and does not stop the others.
 
@@ -133,7 +138,7 @@ def report(request: ReportRequest, watch: Watch) -> Reported:
     from .report_pictures import case_picture
 
     cohort = Cohort.open(request.cohort, request.state)
-    path = expanded(request.path) if request.path else cohort.state_folder / "report.html"
+    path = expanded(request.path) if request.path else default_path(cohort)
     if path.suffix.lower() not in (".html", ".htm"):
         raise BadInputError(
             _("The report is an HTML file: give a path that ends with .html, not '{path}'.").format(path=path)

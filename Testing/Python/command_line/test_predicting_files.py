@@ -390,8 +390,9 @@ def test_a_folder_that_cannot_be_written_is_reported_before_anything_runs(run, s
     ("changes", "words"),
     [
         ({"format": "dicom"}, "Choose one of nrrd, nii.gz, nii, mha"),
-        ({"smoothing": -1.0}, "at least 0 mm"),
-        ({"smoothing": float("nan")}, "at least 0 mm"),
+        ({"smoothing": -1.0}, "must be from 0 to 100 mm, not -1."),
+        ({"smoothing": float("nan")}, "must be from 0 to 100 mm, not nan."),
+        ({"smoothing": 1e30}, "must be from 0 to 100 mm, not 1e+30."),
         ({"scans": ("nowhere",)}, "'nowhere' does not exist"),
         ({"scans": ()}, "at least one scan"),
         ({"run": "nowhere"}, "is not the folder of a run"),

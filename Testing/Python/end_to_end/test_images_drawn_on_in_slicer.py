@@ -114,6 +114,21 @@ def test_slices_are_recommended_for_the_other_volumes_and_the_changed_one_is_nam
     assert [len(logic.ledger(volume).todo) for volume in volumes] == [0, 4]
 
 
+@pytest.mark.parametrize("features", [None, "intensity"])
+def test_a_case_that_is_left_out_keeps_its_earlier_slices_to_do(logic, cohort, features):
+    cohort.add_case("b", noisy_image(ball(), 2), GEOMETRY)
+    cohort.save_annotation("b", SparseAnnotation.from_slices(ball(), GEOMETRY, Plane.AXIAL, (8, 12)))
+    replace_image(cohort)
+    volumes = logic.openCohort(cohort.folder, cases=["a", "b"])
+    for volume in volumes:
+        logic.markToDo(volume, "axial", 3)
+    how = {} if features is None else {"strategy": "representative", "features": features}
+    with pytest.raises(BadInputError, match="The case 'a' keeps its earlier slices to do."):
+        logic.recommendSlices(volumes, slicesPerVolume=6, **how)
+    assert [entry.index for entry in logic.ledger(volumes[0]).todo] == [3]
+    assert len(logic.ledger(volumes[1]).todo) == 4
+
+
 def test_what_is_drawn_anew_on_another_image_accepts_it(mrml, logic, cohort):
     replace_image(cohort)
     (volume,) = logic.openCohort(cohort.folder, cases=["a"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import vtk
 
 from small_volumes import ball, noisy_image
 from SparseAnnotateLib import scene
@@ -128,6 +129,27 @@ def test_undo_takes_the_source_back(mrml, logic, drawn):
     found = logic.provenance(volume)
     assert found.counts() == before.counts()
     np.testing.assert_array_equal(found.sources, before.sources)
+
+
+def test_the_source_that_is_saved_with_a_segment_follows_undo_and_redo(mrml, logic, drawn):
+    volume, segmentation, fill = drawn
+
+    def saved() -> str:
+        found = vtk.reference("")
+        segmentation.GetSegmentation().GetSegment("ball").GetTag("SparseAnnotate.Source", found)
+        return str(found)
+
+    logic.applyFill(volume, fill)
+    assert saved() == "filled (shape)"
+    logic.undo(volume)
+    assert saved() == ""
+    logic.applyFill(volume, fill)
+    logic.applyFill(volume, logic.fillBetweenSlices(volume, "morphological"))
+    assert saved() == "filled (morphological)"
+    logic.undo(volume)
+    assert saved() == "filled (shape)"
+    logic._changes.editor(volume, segmentation).Redo()
+    assert saved() == "filled (morphological)"
 
 
 def test_structures_applied_one_after_the_other_keep_their_sources(mrml, logic, drawn):

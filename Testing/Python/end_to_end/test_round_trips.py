@@ -333,6 +333,20 @@ def test_a_second_cohort_is_opened_beside_the_first(mrml, logic, folder, tmp_pat
         logic.fillBetweenSlices(first, "shape", earlier=["fill"])
 
 
+def test_damaged_codes_are_named_when_a_case_is_opened_and_the_colors_are_shown(mrml, logic, folder):
+    (volume,) = logic.openCohort(folder, cases=["b"])
+    logic.drawnIn(volume).GetSegmentation().GetNthSegment(1).SetColor(0.25, 0.5, 0.75)
+    logic.markEmpty(volume, "axial", 0)
+    close(mrml, logic)
+    codes = folder / "dicom" / "terminology.json"
+    codes.parent.mkdir(exist_ok=True)
+    codes.write_text("{")
+    (volume,) = logic.openCohort(folder, cases=["b"])
+    (note,) = logic.openingNotes()
+    assert str(codes) in note
+    assert Segments.of(logic.drawnIn(volume)).colors[1] == (0.25, 0.5, 0.75)
+
+
 def test_damaged_colors_are_named_when_a_case_is_opened_and_replaced_with_the_next_slice(mrml, logic, folder):
     (folder / "colors.json").write_text("{")
     (volume,) = logic.openCohort(folder, cases=["b"])

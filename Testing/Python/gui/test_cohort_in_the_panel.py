@@ -216,6 +216,33 @@ def test_what_cannot_be_written_back_is_said(panel, facade, folder):
     assert cohort.annotation(case).ledger.indices(Plane.AXIAL) == [3]
 
 
+def test_a_damaged_file_of_codes_is_named_once_and_drawing_is_stored(panel, facade, folder, caplog):
+    opened(panel, facade, folder)
+    codes = folder / "dicom" / "terminology.json"
+    codes.parent.mkdir()
+    codes.write_text("{")
+    cohort, panel.labels = Cohort.open(folder), ball()
+
+    def draw_next() -> None:
+        item = panel.panel.draw.table.chosen()
+        case = item.volumeNode.GetName()
+        panel.paint(item.index)
+        panel.ui.drawnButton.click()
+        panel.until(lambda: cohort.ledger(case).is_decided(Plane.named(item.plane), item.index))
+        panel.idle()
+
+    draw_next()
+    panel.until(lambda: str(codes) in panel.message)
+    assert "not the codes of the structures, until you restore or delete a file. Cannot use the file" in panel.message
+    draw_next()
+    assert str(codes) not in panel.message
+    assert [str(codes) in record.message for record in caplog.records].count(True) == 1
+    assert codes.read_text() == "{"
+    codes.unlink()
+    draw_next()
+    assert panel.widget.logic.panel.codes_problem() == ""
+
+
 def test_cancelled_and_wrong_folders(panel, facade, tmp_path):
     opened(panel, facade, "")
     assert panel.message == ""

@@ -8,9 +8,6 @@ import numpy as np
 import pytest
 
 from small_volumes import QUICK_TRAINING
-from SparseAnnotateLib.core import (
-    BadInputError,
-)
 from SparseAnnotateLib.learning.prediction.clean_up import CleanUp, cleaned
 from SparseAnnotateLib.learning.prediction.predictor import Predictor
 from SparseAnnotateLib.learning.prediction.stray_pieces import DrawnVoxels
@@ -32,8 +29,6 @@ def test_clean_up_keeps_the_largest_piece_and_smooths_what_sticks_out():
     assert not smooth[9, 9, 15:].any()
     assert smooth[9, 9, 9] == 1
     np.testing.assert_array_equal(cleaned(classes, 3, (1, 1, 1), CleanUp()).classes, classes)
-    with pytest.raises(BadInputError, match="at least 0 mm, not -1"):
-        CleanUp(smoothing=-1.0)
 
 
 def test_a_piece_that_a_person_has_drawn_a_part_of_is_no_stray_piece():

@@ -14,7 +14,7 @@ import SimpleITK as sitk
 
 from small_volumes import ball, noisy_image
 from SparseAnnotateLib.client import BlockingWorker
-from SparseAnnotateLib.core import Cohort, Plane, SparseAnnotation, VolumeGeometry, Watch, WorkerError
+from SparseAnnotateLib.core import Cohort, LedgerEntry, Plane, SparseAnnotation, VolumeGeometry, Watch, WorkerError
 from SparseAnnotateLib.core.errors import BadInputError, CancelledError
 from SparseAnnotateLib.core.failed_cases import PartlyDoneError
 from SparseAnnotateLib.core.images import read_facts, write_image
@@ -163,13 +163,16 @@ def test_recommended_slices_come_back_into_the_ledgers(relay, cohort):
 @needs_ssh_server
 def test_a_case_whose_image_was_replaced_is_named_and_the_others_have_their_slices(relay, cohort):
     write_image(cohort.image_path("a"), noisy_image(LABELS, 7), GEOMETRY)
+    cohort.save_recommended({"a": [LedgerEntry(Plane.AXIAL, 1, order=1)]})
+    before = cohort.ledger("a")
     with pytest.raises(
         PartlyDoneError, match=r"1 case was left out. Slices were recommended for the other one.*'a': The image"
     ) as error:
         relay.answer("recommend", recommending(cohort), Watch(), always_there=True)
     assert {row["case"] for row in error.value.shown} == {"b"}
+    assert error.value.message.endswith("The case 'a' keeps its earlier slices to do.")
     assert cohort.ledger("b").todo
-    assert not cohort.ledger("a").todo
+    assert cohort.ledger("a") == before
 
 
 @needs_ssh_server
@@ -183,6 +186,28 @@ def test_a_case_that_a_host_cannot_use_does_not_keep_the_slices_of_the_others_th
     assert {row["case"] for row in error.value.shown} == {"a", "b"}
     listed = {(row["case"], row["plane"], row["index"]) for row in error.value.shown}
     assert listed == {(n, e.plane.value, e.index) for n in "ab" for e in cohort.ledger(n).todo}
+
+
+@pytest.mark.parametrize("is_there", [pytest.param(True, marks=needs_ssh_server), False])
+def test_earlier_slices_of_cases_left_out_stay_and_those_of_the_others_do_not(request, cohort, is_there):
+    path = cohort.folder / "images" / "cut.nii"
+    write_image(path, noisy_image(LABELS, 7), GEOMETRY)
+    cohort.add_case("cut", path)
+    path.write_bytes(path.read_bytes()[:-1000])
+    cohort.save_recommended({name: [LedgerEntry(Plane.AXIAL, 1, order=1)] for name in ("a", "b", "cut")})
+    cohort.save_annotation("b", SparseAnnotation.from_slices(LABELS, GEOMETRY, Plane.AXIAL, range(2, 14)))
+    cohort.save_recommended({"b": [LedgerEntry(Plane.AXIAL, 1, order=1)]})
+    assert cohort.ledger("b").todo
+    asked = recommending(cohort, budget={"per_volume": 12})  # as many as 'b' has
+    relay = request.getfixturevalue("relay") if is_there else None
+    with (
+        BlockingWorker() as here,
+        pytest.raises(PartlyDoneError, match="The case 'cut' keeps its earlier slices to do.") as error,
+    ):
+        relay.answer("recommend", asked, Watch(), always_there=True) if relay else here.call("recommend", asked)
+    assert error.value.failed == ("cut",)
+    assert {row["case"] for row in error.value.shown} == {"a"}
+    assert [len(cohort.ledger(name).todo) for name in ("a", "b", "cut")] == [7, 0, 1]
 
 
 @needs_ssh_server

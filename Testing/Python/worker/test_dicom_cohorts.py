@@ -676,5 +676,14 @@ def test_the_terminology_of_slicers_own_files_is_kept_for_export(cohort, tmp_pat
     assert known_codes(cohort) == {"liver": LIVER}
 
 
+def test_damaged_codes_are_named_and_not_replaced_by_others_in_a_file(cohort, capsys):
+    filled(cohort, "case_001", "case_002")
+    codes = cohort.folder / "dicom" / "terminology.json"
+    codes.write_text("{")
+    assert run("export-dicom", cohort.folder, "--out", cohort.folder / "out") == 1
+    assert str(codes) in capsys.readouterr().err
+    assert not list((cohort.folder / "out").glob("*.dcm"))
+
+
 def test_the_command_calls_the_request_of_the_worker():
     assert METHODS["export_dicom"][0].__name__ == "ExportDicomRequest"

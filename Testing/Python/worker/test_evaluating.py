@@ -292,6 +292,22 @@ def test_a_file_of_an_earlier_command_is_named_after_an_error(ball_cohort, capsy
     assert f"The file '{path}' was not changed: it is from an earlier command." in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("has_state_folder", [False, True])
+def test_the_report_of_an_earlier_command_in_the_cohort_is_named_after_an_error(ball_cohort, capsys, has_state_folder):
+    folder = ball_cohort.folder.parent / "state" if has_state_folder else ball_cohort.folder
+    state = ["--state", str(folder)] if has_state_folder else []
+    folder.mkdir(exist_ok=True)
+    sentence = f"The file '{folder / 'report.html'}' was not changed: it is from an earlier command."
+    assert main(["report", str(ball_cohort.folder), *state, "--cases", "typo"]) == 1
+    assert "earlier command" not in capsys.readouterr().err
+    assert main(["report", str(ball_cohort.folder), *state]) == 0
+    assert main(["report", str(ball_cohort.folder), *state, "--cases", "typo"]) == 1
+    assert sentence in capsys.readouterr().err
+    out = str(ball_cohort.folder.parent / "other.html")
+    assert main(["report", str(ball_cohort.folder), *state, "--cases", "typo", "--out", out]) == 1
+    assert "earlier command" not in capsys.readouterr().err
+
+
 def test_a_file_name_that_no_file_can_have_ends_in_a_sentence(ball_cohort, capsys):
     path = ball_cohort.folder.parent / f"{'a' * 300}.csv"
     assert main(["evaluate", str(ball_cohort.folder), "--run", "typo", "--csv", str(path)]) == 1

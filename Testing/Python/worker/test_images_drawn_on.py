@@ -136,6 +136,7 @@ def test_what_is_done_of_a_picture_comes_from_the_worker_with_the_error(replaced
 @pytest.mark.parametrize("more", [(), ("--features", "intensity", "--strategy", "representative")])
 def test_slices_of_the_other_cases_are_recommended(replaced, capsys, tmp_path, more):
     picture = tmp_path / "slices.png"
+    replaced.save_recommended({name: [LedgerEntry(Plane.AXIAL, 1, order=1)] for name in ("ball_0", "ball_1")})
     before = replaced.ledger("ball_0")
     command = ["recommend", str(replaced.folder), "--more", "3", "--per", "cohort", "--picture", str(picture), *more]
     assert main(command) == 1
@@ -143,6 +144,7 @@ def test_slices_of_the_other_cases_are_recommended(replaced, capsys, tmp_path, m
     assert re.search(
         r"1 case was left out. Slices were recommended for the other one. 'ball_0': .*not the one", shown.err
     )
+    assert "The case 'ball_0' keeps its earlier slices to do." in shown.err
     assert shown.out.count("ball_1") == 3
     assert (replaced.ledger("ball_0"), len(replaced.ledger("ball_1").todo)) == (before, 3)
     assert picture.is_file()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import signal
 import sys
@@ -233,11 +234,29 @@ def test_windows_is_refused_in_a_sentence(tiny_cohort, monkeypatch):
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
-        ({"gpus": -1}, "'gpus' must be at least 0, not -1"),
-        ({"cpus": 0}, "'cpus' must be at least 1, not 0"),
-        ({"hours": 0.0}, "'hours' must be more than 0"),
-        ({"memory_gb": -2.0}, "'memory_gb' must be more than 0"),
-        ({"cases_per_job": 0}, "'cases_per_job' must be at least 1"),
+        ({"gpus": -1}, "'gpus' must be from 0 to 64, not -1"),
+        ({"gpus": 10**25}, "'gpus' must be from 0 to 64, not 1000"),
+        ({"cpus": 0}, "'cpus' must be from 1 to 10000, not 0"),
+        ({"cpus": 10**25}, "'cpus' must be from 1 to 10000, not 1000"),
+        ({"hours": 0.0}, "'hours' must be more than 0 and at most 1000000, not 0"),
+        ({"hours": 1e30}, "'hours' must be more than 0 and at most 1000000, not 1e"),
+        ({"memory_gb": -2.0}, "'memory_gb' must be more than 0 and at most 1000000, not -2"),
+        ({"memory_gb": math.nan}, "'memory_gb' must be more than 0 and at most 1000000, not nan"),
+        ({"cases_per_job": 0}, "'cases_per_job' must be from 1 to 1000000, not 0"),
+        ({"what": "predict", "request": {"run": "r", "smoothing": -1.0}}, "width must be from 0 to 100 mm, not -1"),
+        ({"what": "predict", "request": {"run": "r", "smoothing": 1e30}}, "width must be from 0 to 100 mm, not 1e"),
+        (
+            {"request": {"run": "r", "changes": {"iterations": 10**25}}},
+            "'iterations' must be from 1 to 1000000000, not",
+        ),
+        (
+            {"request": {"run": "r", "changes": {"mean_teacher": 1e30}}},
+            "'mean_teacher' must be at most 1000000, not 1e",
+        ),
+        (
+            {"request": {"run": "r", "changes": {"patch": [16 * 10**20] * 3}}},
+            "of the patch must be at most 4096 voxels",
+        ),
         ({"what": "predict", "gpus": 2}, "one GPU for each part"),
         ({"slurm_options": {"--constraint": "a"}}, "is not an option of sbatch"),
         ({"slurm_options": {"output": "x"}}, "'output' of sbatch is set by SparseAnnotate"),
@@ -346,6 +365,8 @@ def test_watching_and_following_end_with_the_job(tiny_cohort, capsys, monkeypatc
     assert main(["logs", folder, "1", "--follow", "--lines", "2"]) == 0
     shown = capsys.readouterr().out.splitlines()
     assert shown == ["line 298", "line 299", "2 of 2 cases are labeled."]
+    assert main(["logs", folder, "1", "--follow", "--lines", "0"]) == 1
+    assert "Ask for at least one line of the log." in capsys.readouterr().err
     assert main(["logs", folder, "1", "--follow", "--json"]) == 1
     assert "JSON is written once, at the end" in capsys.readouterr().err
     assert main(["logs", folder, "1", "--lines", "1", "--json"]) == 0

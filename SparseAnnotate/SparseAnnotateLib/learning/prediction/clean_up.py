@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 from scipy import ndimage
 
-from ...core import BadInputError, SparseAnnotation, Watch
+from ...core import SparseAnnotation, Watch
 from ...core.messages import _, counted
 from ..data.surroundings import without_surroundings
 from .stray_pieces import DrawnVoxels, StrayPieces, without_far_pieces
@@ -30,12 +29,6 @@ class CleanUp:
     largest_component: bool = False
     smoothing: float = 0.0
     stray_pieces: bool = True
-
-    def __post_init__(self):
-        if not 0 <= self.smoothing < math.inf:
-            raise BadInputError(
-                _("The smoothing width must be at least 0 mm, not {width:g}.").format(width=self.smoothing)
-            )
 
 
 @dataclass(frozen=True, eq=False)

@@ -85,13 +85,20 @@ class JobsRequest:
 
 @dataclass(frozen=True)
 class JobLogRequest:
-    """The last lines of a job's log; `part`: of this part, by default of the first that failed or is running."""
+    """The last lines of a job's log; `part`: of this part, by default of the first that failed or is running.
+
+    Raises BadInputError without any lines.
+    """
 
     cohort: str
     id: str
     state: str | None = None
     lines: int = LOG_LINES
     part: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.lines < 1:
+            raise BadInputError(_("Ask for at least one line of the log."))
 
 
 @dataclass(frozen=True)
@@ -145,8 +152,6 @@ def jobs(request: JobsRequest, watch: Watch) -> list[JobState]:
 def job_log(request: JobLogRequest, watch: Watch) -> str:
     """The text; '' when the job has written nothing yet. Raises BadInputError when there is no such job or part."""
     watch.check()
-    if request.lines < 1:
-        raise BadInputError(_("Ask for at least one line of the log."))
     return log_text(part_log(request), request.lines)
 
 

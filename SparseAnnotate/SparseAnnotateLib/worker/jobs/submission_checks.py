@@ -14,6 +14,8 @@ from ...runs.job_states import JobEngine
 if TYPE_CHECKING:
     from .requests import SubmitRequest
 
+# More than any computer has: larger numbers are typing errors, and a process would be started for each GPU.
+_MOST_GPUS, _MOST_CPUS, _MOST = 64, 10_000, 1_000_000
 _OWN_OPTIONS = (
     "array",
     "chdir",
@@ -31,19 +33,25 @@ _OWN_OPTIONS = (
 
 def check_request(request: SubmitRequest) -> None:
     """Raise BadInputError for numbers and options that cannot be."""
-    numbers: Mapping[str, tuple[float | None, float]] = {
-        "gpus": (request.gpus, 0),
-        "cpus": (request.cpus, 1),
-        "cases_per_job": (request.cases_per_job, 1),
+    numbers: Mapping[str, tuple[int | None, int, int]] = {
+        "gpus": (request.gpus, 0, _MOST_GPUS),
+        "cpus": (request.cpus, 1, _MOST_CPUS),
+        "cases_per_job": (request.cases_per_job, 1, _MOST),
     }
-    for name, (value, least) in numbers.items():
-        if value is not None and value < least:
+    for name, (value, least, most) in numbers.items():
+        if value is not None and not least <= value <= most:
             raise BadInputError(
-                _("'{name}' must be at least {least:g}, not {value}.").format(name=name, least=least, value=value)
+                _("'{name}' must be from {least} to {most}, not {value}.").format(
+                    name=name, least=least, most=most, value=value
+                )
             )
     for name, amount in (("hours", request.hours), ("memory_gb", request.memory_gb)):
-        if amount is not None and not 0 < amount < 1e6:
-            raise BadInputError(_("'{name}' must be more than 0, not {value:g}.").format(name=name, value=amount))
+        if amount is not None and not 0 < amount <= _MOST:
+            raise BadInputError(
+                _("'{name}' must be more than 0 and at most {most}, not {value:g}.").format(
+                    name=name, most=_MOST, value=amount
+                )
+            )
     if request.what == "predict" and request.gpus > 1:
         raise BadInputError(_("A prediction uses one GPU for each part. Ask for one GPU, and for fewer cases per job."))
     for name, text in {"partition": request.partition, "account": request.account, "qos": request.qos}.items():
