@@ -70,7 +70,7 @@ class WorkerJobs:
         command: the command line for `run`, when its process is started; None: the worker on this computer.
 
     Attributes:
-        failed_cases: the cases that a request could not do, while what it has done of the others is used.
+        failed_cases: the cases that a request could not do, while `finish` is called with what it has done of others.
     """
 
     def __init__(

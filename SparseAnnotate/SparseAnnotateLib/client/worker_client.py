@@ -178,6 +178,6 @@ def _error_from(error: dict[str, Any]) -> SparseAnnotateError:
     if error.get("code") == jsonrpc.REQUEST_CANCELLED:
         return CancelledError(message)
     kind = data.get("type") if isinstance(data, dict) else None
-    if isinstance(data, dict) and data.get("shown"):
+    if isinstance(data, dict) and "shown" in data:
         return PartlyDoneError(message, data["shown"], data.get("failed", ()))
     return BusyError(message) if kind == BusyError.__name__ else WorkerError(message)

@@ -43,7 +43,7 @@ def _default_paths(options: Namespace) -> list[Path]:
         return []
     try:
         return [default_output(options)]
-    except SparseAnnotateError:  # the command reports it
+    except (SparseAnnotateError, OSError):  # the command reports it
         return []
 
 

@@ -26,6 +26,10 @@ NOT_RECOMMENDED = (
     _("{count} case was left out. Slices were recommended for {others}. {problems}"),
     _("{count} cases were left out. Slices were recommended for {others}. {problems}"),
 )
+NONE_MORE_RECOMMENDED = (
+    _("{count} case was left out. No more slices were recommended for {others}. {problems}"),
+    _("{count} cases were left out. No more slices were recommended for {others}. {problems}"),
+)
 NONE_RECOMMENDED = (
     _("No slices were recommended, because {count} case cannot be used. {problems}"),
     _("No slices were recommended, because {count} cases cannot be used. {problems}"),
@@ -103,7 +107,13 @@ def report_failed(
     others = counted(done, _("the other one"), _("the other {count}"))
     message = counted(len(failed), *sentences, done=done, others=others, problems=joined(separator, each))
     message = joined(" ", [message, more]) if more else message
-    raise PartlyDoneError(message, shown, [*failed, *also_failed]) if shown else BadInputError(message)
+    is_partly = shown or done > 0
+    raise PartlyDoneError(message, shown, [*failed, *also_failed]) if is_partly else BadInputError(message)
+
+
+def recommended_sentences(found: Collection[Any]) -> tuple[str, str]:
+    """The sentences for `report_failed` when these slices were recommended for the other cases: there may be none."""
+    return NOT_RECOMMENDED if found else NONE_MORE_RECOMMENDED
 
 
 def with_slices_to_do(cohort: Cohort, cases: Iterable[str]) -> list[str]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from .. import scene
 from ..client import Steps
-from ..core import BadInputError, Cohort, Progress
+from ..core import BadInputError, Cohort, FileWriteError, Progress
 from ..core.dicom_source import note_codes
 from ..core.messages import _, joined
 from ..core.structure_colors import note_colors
@@ -112,12 +112,18 @@ class CohortExport:
                 note_colors(cohort, scene.colors_of(segmentation))
 
     def _note_codes(self, cohort: Cohort, segmentation_node) -> None:
-        """Write the codes of the segments; a damaged file of theirs must not keep what is drawn from being written."""
+        """Write the codes of the segments.
+
+        A file of theirs that is damaged or cannot be written must not keep what is drawn from being written.
+        """
         problem = ""
         try:
             note_codes(cohort, scene.codes_of(segmentation_node), are_newer=True)
         except BadInputError as error:
             what = _("Drawings are stored, but not the codes of the structures, until you restore or delete a file.")
+            problem = joined(" ", [what, error.message])
+        except FileWriteError as error:
+            what = _("Drawings are stored, but not the codes of the structures.")
             problem = joined(" ", [what, error.message])
         if problem and problem != self.codes_problem:
             _LOG.warning(problem)

@@ -10,7 +10,7 @@ from typing import Any
 from .. import scene
 from ..client import Steps
 from ..core import BadInputError, Ledger, LedgerEntry, Plane, Progress, SliceState, SparseAnnotateError
-from ..core.failed_cases import NOT_RECOMMENDED, not_counted, report_failed, slices_kept
+from ..core.failed_cases import not_counted, recommended_sentences, report_failed, slices_kept
 from ..core.messages import _, joined
 from ..core.pieces import Piece
 from ..core.slow_imports import importing
@@ -44,10 +44,10 @@ class Recommending:
         frames = {node: scene.frame_of(node) for node in volume_nodes}
         failed: dict[str, SparseAnnotateError] = {}
 
-        def enter(recommended):
+        def enter(recommended, failed_there: Collection[str] = ()):
             _require_same_frames(frames)
             # As on the command line, cases that are left out keep the slices that are to do there.
-            left_out = {*failed, *self._session.jobs.failed_cases}
+            left_out = {*failed, *failed_there}
             usable = [node for node in volume_nodes if scene.case_of(node) not in left_out]
             items = yield from scene.storing_recommended(usable, recommended)
             yield Piece.NEXT_IS_LONG  # where there are hundreds of volumes, to show them
@@ -57,14 +57,20 @@ class Recommending:
                 more = [not_counted(self._session.cohort(), failed, planes, total)] if self._session.has_cohort else []
                 more.append(slices_kept(_with_slices_to_do(volume_nodes, failed)))
                 more_text = joined(" ", filter(None, more))
-                report_failed(failed, len(volume_nodes) - len(failed), NOT_RECOMMENDED, shown=found, more=more_text)
+                sentences, done = recommended_sentences(found), len(volume_nodes) - len(failed)
+                report_failed(failed, done, sentences, shown=found, more=more_text)
             return found
 
         check_seed(settings.seed)
         if not STRATEGIES.named(settings.strategy).needs:
             return self._session.do(None, _choosing(volume_nodes, settings, failed), enter, waiting, "recommend")
         prepare = self._export.request(volume_nodes, **vars(settings))
-        return self._session.do("recommend", prepare, lambda rows: enter(_by_case(rows)), waiting)
+
+        def finish(rows):
+            # Read before the first step: meanwhile another request may be answered.
+            return enter(_by_case(rows), self._session.jobs.failed_cases)
+
+        return self._session.do("recommend", prepare, finish, waiting)
 
     def plan(self, volume_nodes: Sequence, settings: PlanSettings, waiting: Waiting):
         """A plan for a number of slices or minutes, an AnnotationPlan: see `ConsoleLogic.planAnnotation`."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,9 +16,9 @@ from ..core.added_corrections import not_followed_sentence
 from ..core.failed_cases import (
     NOT_FILLED,
     NOT_LABELED,
-    NOT_RECOMMENDED,
     PartlyDoneError,
     not_counted,
+    recommended_sentences,
     report_failed,
     slices_kept,
     with_slices_to_do,
@@ -43,7 +43,11 @@ AFTER_THE_OTHERS = "curves"
 """A request that no worker answers while it does another one, and that it refuses without its fields."""
 
 
-_CASE_BY_CASE = {"recommend": NOT_RECOMMENDED, "fill": NOT_FILLED, "predict": NOT_LABELED}
+_CASE_BY_CASE: Mapping[str, Callable[[Collection[Any]], tuple[str, str]]] = {
+    "recommend": recommended_sentences,
+    "fill": lambda _rows: NOT_FILLED,
+    "predict": lambda _rows: NOT_LABELED,
+}
 """Requests of which one case must not stop the others, and how those are reported."""
 
 
@@ -185,7 +189,7 @@ def answer_there(session: HostSession, method: str, params: Any, watch: Watch) -
         total = (params.get("budget") or {}).get("total")
         kept = slices_kept(with_slices_to_do(cohort, failed))
         more = [*more, *filter(None, [not_counted(cohort, failed, params.get("planes", ()), total), kept])]
-    sentences = _CASE_BY_CASE[method]
+    sentences = _CASE_BY_CASE[method](rows)
     return report_failed(failed, len(others), sentences, shown=rows, more=joined(" ", more), also_failed=also)
 
 

@@ -25,7 +25,8 @@ RECIPES = {
 Recipe = Literal["3d", "2d", "ensemble", "self_training"]
 AxisLetter = Literal["S", "A", "R"]
 _LARGEST_SEED = 2**63 - 1  # that PyTorch takes
-_LARGEST_COUNT, _LARGEST_SIDE, _LARGEST_NUMBER = 10**9, 4096, 1e6  # larger ones are typing errors
+_LARGEST_COUNT, _LARGEST_SIDE = 10**9, 4096  # larger ones are typing errors
+_LARGEST_NUMBER = 1e12  # a 'largest_gradient' for no limit, and weights of rare classes, may be far above a million
 
 
 @dataclass(frozen=True)
@@ -211,14 +212,18 @@ class TrainingSettings:
         for patch in (self.patch, self.patch_2d):
             if patch is not None:
                 check_patch_sides(patch)
-        counts = ["iterations", "validate_every", "patience", "checkpoint_every"]
-        optional = ("batch", "batch_2d", "iterations_2d", "iterations_final")
-        for name in [*counts, *(n for n in optional if getattr(self, n) is not None)]:
+        counts = ("iterations", "batch", "batch_2d", "iterations_2d", "iterations_final")
+        for name in (n for n in counts if getattr(self, n) is not None):
             if not 1 <= getattr(self, name) <= _LARGEST_COUNT:
                 raise BadInputError(
                     _("'{name}' must be from 1 to {largest}, not {value}.").format(
                         name=name, largest=_LARGEST_COUNT, value=getattr(self, name)
                     )
+                )
+        for name in ("validate_every", "patience", "checkpoint_every"):  # a very large one means: never
+            if getattr(self, name) < 1:
+                raise BadInputError(
+                    _("'{name}' must be at least 1, not {value}.").format(name=name, value=getattr(self, name))
                 )
         shares = ("warm_up", "cool_down", "fill_weight", "foreground_share", "undrawn_share", "validation_share")
         for name in (*shares, "random_share"):

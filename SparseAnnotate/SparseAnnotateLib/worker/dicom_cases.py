@@ -132,6 +132,8 @@ def create_from_dicom(
     note_missing_rescaling(new_series, {**(known.modalities if known is not None else {}), **modalities})
     looking = watch.part(0, len(fresh) + 2)
     references = DicomReferences(request.references, [one for _name, one in fresh], labels, looking)
+    if known is not None:
+        references.require_usable_codes(known)
     for name, _one in fresh:
         _require_free(folder, name, known, names_of_channels[1:])
     made: list[Path] = []

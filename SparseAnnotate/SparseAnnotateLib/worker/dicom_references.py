@@ -9,9 +9,10 @@ import numpy as np
 
 from ..core import BadInputError, Cohort, Watch
 from ..core.case_names import file_stem
+from ..core.dicom_codes import StructureCodes
 from ..core.dicom_reading import SegmentationFile, read_segmentation, read_segmentation_header
 from ..core.dicom_series import DicomSeries
-from ..core.dicom_source import note_codes
+from ..core.dicom_source import known_codes, note_codes
 from ..core.images import write_image
 from ..core.messages import _, capitalized, joined, listed
 from .dicom_masks import reported, segmentation_files
@@ -94,6 +95,13 @@ class DicomReferences:
 
     def note_codes(self, folder: Path) -> None:
         """Keep the codes of the structures in the cohort."""
-        codes = {file.names[n]: c for file in self._of_series.values() for n, c in file.codes.items()}
-        if codes:
+        if codes := self._codes():
             note_codes(Cohort.open(folder), codes)
+
+    def require_usable_codes(self, cohort: Cohort) -> None:
+        """Raise BadInputError, before anything is written, when the file that gets the codes is damaged."""
+        if self._codes():
+            known_codes(cohort)
+
+    def _codes(self) -> dict[str, StructureCodes]:
+        return {file.names[n]: codes for file in self._of_series.values() for n, codes in file.codes.items()}

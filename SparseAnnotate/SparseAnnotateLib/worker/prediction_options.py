@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from ..learning.prediction.clean_up import CleanUp
 
 MOST_SMOOTHING = 100.0
-"""In mm; no structure is left after more."""
+"""In mm; more is a typing error."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -27,8 +27,8 @@ from ..core.failed_cases import (
     NO_PICTURE,
     NONE_RECOMMENDED,
     NOT_IN_PICTURE,
-    NOT_RECOMMENDED,
     not_counted,
+    recommended_sentences,
     report_failed,
     slices_kept,
     with_slices_to_do,
@@ -160,7 +160,7 @@ def recommend(request: RecommendRequest, watch: Watch) -> list[Recommended]:
     if failed:
         kept = slices_kept(with_slices_to_do(cohort, failed))
         more = joined(" ", filter(None, [not_counted(cohort, failed, planes, request.budget.total), kept]))
-        report_failed(failed, len(names), NOT_RECOMMENDED, shown=found, more=more)
+        report_failed(failed, len(names), recommended_sentences(found), shown=found, more=more)
     return found
 
 

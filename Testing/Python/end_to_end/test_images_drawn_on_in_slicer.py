@@ -8,6 +8,7 @@ import SimpleITK
 
 from small_volumes import ball, noisy_image
 from SparseAnnotateLib import scene
+from SparseAnnotateLib.client import jobs
 from SparseAnnotateLib.core import (
     BadInputError,
     BusyError,
@@ -18,6 +19,7 @@ from SparseAnnotateLib.core import (
     SparseAnnotation,
     VolumeGeometry,
 )
+from SparseAnnotateLib.core.failed_cases import PartlyDoneError
 from SparseAnnotateLib.core.images import write_image
 from SparseAnnotateLib.core.layer_reading import LayeredFile
 from SparseAnnotateLib.scene import annotations
@@ -127,6 +129,37 @@ def test_a_case_that_is_left_out_keeps_its_earlier_slices_to_do(logic, cohort, f
         logic.recommendSlices(volumes, slicesPerVolume=6, **how)
     assert [entry.index for entry in logic.ledger(volumes[0]).todo] == [3]
     assert len(logic.ledger(volumes[1]).todo) == 4
+
+
+def test_a_short_request_meanwhile_does_not_cost_a_case_that_is_left_out_its_slices(logic, cohort, monkeypatch):
+    cohort.add_case("b", noisy_image(ball(), 2), GEOMETRY)
+    replace_image(cohort)
+    volumes = logic.openCohort(cohort.folder, cases=["a", "b"])
+    logic.markToDo(volumes[0], "axial", 3)
+    through = jobs._through
+
+    def with_another_before(steps, on_progress):
+        logic._recommending._session.jobs.failed_cases = ()  # as a question such as that for the environment leaves it
+        return through(steps, on_progress)
+
+    monkeypatch.setattr(jobs, "_through", with_another_before)
+    with pytest.raises(BadInputError, match="The case 'a' keeps its earlier slices to do."):
+        logic.recommendSlices(volumes, slicesPerVolume=6, strategy="representative", features="intensity")
+    assert [entry.index for entry in logic.ledger(volumes[0]).todo] == [3]
+
+
+@pytest.mark.parametrize("features", [None, "intensity"])
+def test_where_the_budget_is_used_up_the_message_does_not_say_that_slices_were_recommended(logic, cohort, features):
+    cohort.add_case("b", noisy_image(ball(), 2), GEOMETRY)
+    cohort.save_annotation("b", SparseAnnotation.from_slices(ball(), GEOMETRY, Plane.AXIAL, (8, 12)))
+    replace_image(cohort)
+    volumes = logic.openCohort(cohort.folder, cases=["a", "b"])
+    for volume in volumes:
+        logic.markToDo(volume, "axial", 3)
+    how = {} if features is None else {"strategy": "representative", "features": features}
+    with pytest.raises(PartlyDoneError, match="was left out. No more slices were recommended for the other one. 'a'"):
+        logic.recommendSlices(volumes, slicesPerVolume=2, **how)
+    assert [[entry.index for entry in logic.ledger(volume).todo] for volume in volumes] == [[3], []]
 
 
 def test_what_is_drawn_anew_on_another_image_accepts_it(mrml, logic, cohort):

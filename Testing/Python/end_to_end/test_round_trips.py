@@ -14,6 +14,7 @@ from SparseAnnotateLib import scene
 from SparseAnnotateLib.command_line.main import main
 from SparseAnnotateLib.core import BadInputError, Cohort, Plane, SliceState, SparseAnnotation, VolumeGeometry
 from SparseAnnotateLib.core.corrections import Stroke
+from SparseAnnotateLib.core.dicom_source import known_codes
 from SparseAnnotateLib.core.images import read_labels, read_percent, write_image
 from SparseAnnotateLib.learning.training.training_run import train
 from SparseAnnotateLib.runs import TrainingSettings
@@ -345,6 +346,27 @@ def test_damaged_codes_are_named_when_a_case_is_opened_and_the_colors_are_shown(
     (note,) = logic.openingNotes()
     assert str(codes) in note
     assert Segments.of(logic.drawnIn(volume)).colors[1] == (0.25, 0.5, 0.75)
+
+
+@pytest.mark.parametrize("damages", ["the file", "the folder"])
+def test_codes_that_cannot_be_kept_stop_no_work_and_are_kept_once_that_is_mended(logic, folder, damages):
+    (volume,) = logic.openCohort(folder, cases=["b"])
+    logic.drawnIn(volume).GetSegmentation().GetNthSegment(0).SetTag("TerminologyEntry", LIVER)
+    cohort, codes = Cohort.open(folder), folder / "dicom" / "terminology.json"
+    if damages == "the file":
+        codes.parent.mkdir(exist_ok=True)
+        codes.write_text("{")
+    else:
+        codes.parent.write_text("a file in its place")
+    for index in (0, 1):
+        logic.markEmpty(volume, "axial", index)
+        assert cohort.ledger("b").is_decided(Plane.AXIAL, index)
+        assert "but not the codes of the structures" in logic.panel.codes_problem()
+    assert logic.fillBetweenSlices(volume, "shape") is not None
+    (codes if damages == "the file" else codes.parent).unlink()
+    logic.markEmpty(volume, "axial", 2)
+    assert logic.panel.codes_problem() == ""
+    assert known_codes(cohort)[NAMES[1]].for_slicer() == LIVER
 
 
 def test_damaged_colors_are_named_when_a_case_is_opened_and_replaced_with_the_next_slice(mrml, logic, folder):

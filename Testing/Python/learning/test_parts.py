@@ -20,6 +20,7 @@ from SparseAnnotateLib.core import (
     Watch,
 )
 from SparseAnnotateLib.core.planes import slice_layer
+from SparseAnnotateLib.core.strict_json import from_plain, to_plain
 from SparseAnnotateLib.learning.data.augmentation import Augmentation
 from SparseAnnotateLib.learning.data.patches import Patch, PatchSampler, Placing
 from SparseAnnotateLib.learning.data.training_cases import normalise, normalised_image, training_cases
@@ -73,7 +74,8 @@ def test_an_unknown_network_is_refused():
         ({"iterations": 0}, "'iterations' must be from 1 to 1000000000, not 0"),
         ({"batch": 0}, "'batch' must be from 1 to 1000000000, not 0"),
         ({"iterations": 10**25}, "'iterations' must be from 1 to 1000000000, not 1000"),
-        ({"learning_rate": 1e30}, "'learning_rate' must be at most 1000000, not 1e"),
+        ({"learning_rate": 1e30}, "'learning_rate' must be at most 1000000000000, not 1e"),
+        ({"patience": 0}, "'patience' must be at least 1, not 0"),
         ({"patch": (16, 16, 16 * 10**20)}, "at most 4096 voxels"),
         ({"validation_share": 1.5}, "'validation_share' is a share"),
         ({"learning_rate": 0.0}, "learning rate must be positive"),
@@ -88,6 +90,19 @@ def test_an_unknown_network_is_refused():
 def test_impossible_settings_are_refused(wrong, words):
     with pytest.raises(BadInputError, match=words):
         TrainingSettings(**wrong)
+
+
+@pytest.mark.parametrize(
+    "large",
+    [
+        {"largest_gradient": 1e9},  # limits none
+        {"class_weights": (1.0, 2e7)},  # inverse shares of voxels
+        {"patience": 10**10, "validate_every": 10**10, "checkpoint_every": 10**10},  # never
+    ],
+)
+def test_settings_that_are_meant_to_be_large_are_accepted_and_runs_with_them_can_be_read(large):
+    settings = TrainingSettings(**large)
+    assert from_plain(to_plain(settings), TrainingSettings, "settings") == settings
 
 
 def test_normalising_makes_ten_thousandfold_scales_alike():

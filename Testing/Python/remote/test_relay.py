@@ -210,6 +210,24 @@ def test_earlier_slices_of_cases_left_out_stay_and_those_of_the_others_do_not(re
     assert [len(cohort.ledger(name).todo) for name in ("a", "b", "cut")] == [7, 0, 1]
 
 
+@pytest.mark.parametrize("damages", ["the image that was drawn on", "a file"])
+@needs_ssh_server
+def test_where_the_budget_is_used_up_there_nothing_is_said_to_be_recommended(relay, cohort, damages):
+    path = cohort.folder / "images" / "cut.nii"
+    write_image(path, noisy_image(LABELS, 7), GEOMETRY)
+    cohort.add_case("cut", path)
+    if damages == "a file":
+        path.write_bytes(path.read_bytes()[:-1000])
+    else:
+        cohort.save_annotation("cut", SparseAnnotation.from_slices(LABELS, GEOMETRY, Plane.AXIAL, [5]))
+        write_image(path, noisy_image(LABELS, 8), GEOMETRY)
+    cohort.save_recommended({name: [LedgerEntry(Plane.AXIAL, 1, order=1)] for name in ("a", "b", "cut")})
+    asked = recommending(cohort, budget={"per_volume": 1})
+    with pytest.raises(PartlyDoneError, match="left out. No more slices were recommended for the other 2.*keeps its"):
+        relay.answer("recommend", asked, Watch(), always_there=True)
+    assert [len(cohort.ledger(name).todo) for name in ("a", "b", "cut")] == [0, 0, 1]
+
+
 @needs_ssh_server
 def test_a_case_that_cannot_be_filled_there_is_named_and_the_others_are_filled(relay, cohort):
     write_image(cohort.image_path("a"), noisy_image(LABELS, 7), GEOMETRY)

@@ -524,6 +524,24 @@ def test_segmentations_become_references(hospital, tmp_path, capsys):
     assert not (tmp_path / "other").exists()
 
 
+def test_damaged_codes_are_named_before_cases_with_segmentations_are_added(hospital, tmp_path, capsys):
+    for name, folder in (("one", "p1/mr"), ("two", "p2")):
+        segments = (DicomSegment("liver", LIVER), DicomSegment("tumor"))
+        written(tmp_path / "seg" / name, only_series(hospital / folder), LABELS, *segments)
+    assert run("create", tmp_path / "co", hospital / "p1" / "mr", "--references", tmp_path / "seg" / "one") == 0
+    codes = tmp_path / "co" / "dicom" / "terminology.json"
+    before = codes.read_text()
+    codes.write_text("{")
+    capsys.readouterr()
+    command = ("add", tmp_path / "co", hospital / "p2", "--references", tmp_path / "seg" / "two")
+    assert run(*command) == 1
+    assert str(codes) in capsys.readouterr().err
+    assert len(Cohort.open(tmp_path / "co").cases) == 1
+    codes.write_text(before)
+    assert run(*command) == 0
+    assert len(Cohort.open(tmp_path / "co").cases) == 2
+
+
 def changed(path: Path, **elements) -> Path:
     dataset = pydicom.dcmread(path)
     for keyword, value in elements.items():

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import json
 import logging
 import math
@@ -306,6 +307,15 @@ def test_the_report_of_an_earlier_command_in_the_cohort_is_named_after_an_error(
     out = str(ball_cohort.folder.parent / "other.html")
     assert main(["report", str(ball_cohort.folder), *state, "--cases", "typo", "--out", out]) == 1
     assert "earlier command" not in capsys.readouterr().err
+
+
+def test_a_cohort_in_a_folder_without_rights_ends_in_a_sentence_for_a_report_too(ball_cohort, capsys, monkeypatch):
+    def refused(*_given):
+        raise PermissionError(errno.EACCES, "Permission denied", str(ball_cohort.folder))
+
+    monkeypatch.setattr(Cohort, "open", refused)
+    assert main(["report", str(ball_cohort.folder)]) == 1
+    assert str(ball_cohort.folder) in capsys.readouterr().err
 
 
 def test_a_file_name_that_no_file_can_have_ends_in_a_sentence(ball_cohort, capsys):

@@ -251,7 +251,7 @@ def test_windows_is_refused_in_a_sentence(tiny_cohort, monkeypatch):
         ),
         (
             {"request": {"run": "r", "changes": {"mean_teacher": 1e30}}},
-            "'mean_teacher' must be at most 1000000, not 1e",
+            "'mean_teacher' must be at most 1000000000000, not 1e",
         ),
         (
             {"request": {"run": "r", "changes": {"patch": [16 * 10**20] * 3}}},
