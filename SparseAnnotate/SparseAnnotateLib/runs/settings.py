@@ -25,7 +25,7 @@ RECIPES = {
 Recipe = Literal["3d", "2d", "ensemble", "self_training"]
 AxisLetter = Literal["S", "A", "R"]
 _LARGEST_SEED = 2**63 - 1  # that PyTorch takes
-_LARGEST_COUNT, _LARGEST_SIDE = 10**9, 4096  # larger ones are typing errors
+_LARGEST_COUNT, _LARGEST_SIDE = 10**9, 1 << 16  # larger ones are typing errors
 _LARGEST_NUMBER = 1e12  # a 'largest_gradient' for no limit, and weights of rare classes, may be far above a million
 
 

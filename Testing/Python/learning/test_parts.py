@@ -76,7 +76,7 @@ def test_an_unknown_network_is_refused():
         ({"iterations": 10**25}, "'iterations' must be from 1 to 1000000000, not 1000"),
         ({"learning_rate": 1e30}, "'learning_rate' must be at most 1000000000000, not 1e"),
         ({"patience": 0}, "'patience' must be at least 1, not 0"),
-        ({"patch": (16, 16, 16 * 10**20)}, "at most 4096 voxels"),
+        ({"patch": (16, 16, 16 * 10**20)}, "at most 65536 voxels"),
         ({"validation_share": 1.5}, "'validation_share' is a share"),
         ({"learning_rate": 0.0}, "learning rate must be positive"),
         ({"seed": -1}, "The seed must be between 0 and"),

@@ -255,7 +255,7 @@ def test_windows_is_refused_in_a_sentence(tiny_cohort, monkeypatch):
         ),
         (
             {"request": {"run": "r", "changes": {"patch": [16 * 10**20] * 3}}},
-            "of the patch must be at most 4096 voxels",
+            "of the patch must be at most 65536 voxels",
         ),
         ({"what": "predict", "gpus": 2}, "one GPU for each part"),
         ({"slurm_options": {"--constraint": "a"}}, "is not an option of sbatch"),
