@@ -119,6 +119,7 @@ def writing_corrections(
     )
     path.parent.mkdir(parents=True, exist_ok=True)
     write_json(path, StoredCorrections(geometry.shape, strokes))
+    yield 0.0
     voxels, values = corrections.inside
     known = np.zeros(geometry.shape, dtype=np.uint16)
     known.reshape(-1)[voxels] = values

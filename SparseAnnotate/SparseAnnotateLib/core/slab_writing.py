@@ -18,7 +18,7 @@ from .pieces import done_beside
 from .voxel_values import require_finite
 
 FACT_PREFIX = "SparseAnnotate "
-_SLAB_BYTES = 1 << 24
+_SLAB_BYTES = 1 << 22  # some five milliseconds of compression
 _GZIP = 16 + zlib.MAX_WBITS
 _TYPES = {
     "i1": "int8",
@@ -102,6 +102,7 @@ def written_in_slabs(
         # The system may take a tenth of a second for a large file.
         for _waiting in done_beside(lambda: os.fsync(file.fileno())):
             yield 1.0
+        yield 1.0  # what comes next, small files with the ledger, is a piece of its own
 
 
 def _vector(values: Iterable[float]) -> str:
