@@ -106,11 +106,16 @@ def test_recommending_is_refused_on_another_image(logic, cohort):
     assert cohort.image_change("a") is not None
 
 
-def test_slices_are_recommended_for_the_other_volumes_and_the_changed_one_is_named(logic, cohort):
+def one_left_out(logic, cohort):
+    """The volumes of two cases with drawn slices; the image of the first, 'a', is not the one that was drawn on."""
     cohort.add_case("b", noisy_image(ball(), 2), GEOMETRY)
     cohort.save_annotation("b", SparseAnnotation.from_slices(ball(), GEOMETRY, Plane.AXIAL, (8, 12)))
     replace_image(cohort)
-    volumes = logic.openCohort(cohort.folder, cases=["a", "b"])
+    return logic.openCohort(cohort.folder, cases=["a", "b"])
+
+
+def test_slices_are_recommended_for_the_other_volumes_and_the_changed_one_is_named(logic, cohort):
+    volumes = one_left_out(logic, cohort)
     with pytest.raises(BadInputError, match="1 case was left out. Slices were recommended for the other one. 'a'"):
         logic.recommendSlices(volumes, slicesPerVolume=6)
     assert [len(logic.ledger(volume).todo) for volume in volumes] == [0, 4]
@@ -118,10 +123,7 @@ def test_slices_are_recommended_for_the_other_volumes_and_the_changed_one_is_nam
 
 @pytest.mark.parametrize("features", [None, "intensity"])
 def test_a_case_that_is_left_out_keeps_its_earlier_slices_to_do(logic, cohort, features):
-    cohort.add_case("b", noisy_image(ball(), 2), GEOMETRY)
-    cohort.save_annotation("b", SparseAnnotation.from_slices(ball(), GEOMETRY, Plane.AXIAL, (8, 12)))
-    replace_image(cohort)
-    volumes = logic.openCohort(cohort.folder, cases=["a", "b"])
+    volumes = one_left_out(logic, cohort)
     for volume in volumes:
         logic.markToDo(volume, "axial", 3)
     how = {} if features is None else {"strategy": "representative", "features": features}
@@ -150,10 +152,7 @@ def test_a_short_request_meanwhile_does_not_cost_a_case_that_is_left_out_its_sli
 
 @pytest.mark.parametrize("features", [None, "intensity"])
 def test_where_the_budget_is_used_up_the_message_does_not_say_that_slices_were_recommended(logic, cohort, features):
-    cohort.add_case("b", noisy_image(ball(), 2), GEOMETRY)
-    cohort.save_annotation("b", SparseAnnotation.from_slices(ball(), GEOMETRY, Plane.AXIAL, (8, 12)))
-    replace_image(cohort)
-    volumes = logic.openCohort(cohort.folder, cases=["a", "b"])
+    volumes = one_left_out(logic, cohort)
     for volume in volumes:
         logic.markToDo(volume, "axial", 3)
     how = {} if features is None else {"strategy": "representative", "features": features}
