@@ -3,8 +3,8 @@
 Importing PyTorch and MONAI costs each new worker several seconds. Here one process imports them, once, and forks when
 a worker is asked for. What the tested code starts in place of the worker is this file as a program: it hands its three
 streams, its folder and its environment to a fork, waits for the fork's end and ends in the same way. When the program
-is killed, the fork ends too. Everything else is as it is with a worker of its own: the streams, the messages, the end
-when stdin is closed.
+is killed, the fork ends too, before another worker starts. Everything else is as it is with a worker of its own: the
+streams, the messages, the end when stdin is closed.
 
 Jobs can do the same with the command line that they start; see `in_jobs/sitecustomize.py`.
 """
@@ -107,16 +107,25 @@ def serve(name: str) -> None:
     listener.bind(address(name))
     listener.listen()
     print("ready", flush=True)
-    children: set[int] = set()
+    children: dict[int, socket.socket] = {}
     while listener in select.select([listener, sys.stdin], [], [])[0]:
-        children -= {number for number in children if os.waitpid(number, os.WNOHANG)[0]}
         connection, _ = listener.accept()
+        for number, asked in list(children.items()):
+            # What is left of a killed worker must not be in the way of this one, as nothing is left of a real one.
+            if os.waitpid(number, 0 if is_gone(asked) else os.WNOHANG)[0]:
+                children.pop(number).close()
         number = os.fork()
         if number == 0:
             listener.close()
             os._exit(supervise(connection))
-        children.add(number)
-        connection.close()
+        children[number] = connection
+
+
+def is_gone(connection: socket.socket) -> bool:
+    """Whether the program at the other end has ended."""
+    asked = select.poll()
+    asked.register(connection, 0)  # the end is always reported
+    return bool(asked.poll(0))
 
 
 def import_all() -> None:
@@ -143,6 +152,12 @@ def supervise(connection: socket.socket) -> int:
         os.close(stream)
     for stream in streams:
         os.close(stream)
+    ends = select.poll()
+    ends.register(os.pidfd_open(number), select.POLLIN)
+    ends.register(connection, 0)  # the end of the program is always reported
+    ends.poll()
+    if is_gone(connection):
+        os.kill(number, signal.SIGKILL)
     code = os.waitstatus_to_exitcode(os.waitpid(number, 0)[1])
     try:
         connection.sendall(code.to_bytes(8, "big", signed=True))
@@ -152,13 +167,12 @@ def supervise(connection: socket.socket) -> int:
 
 
 def work(connection: socket.socket, streams: array.array, state: dict) -> None:
-    """Be the worker, in the program's folder and environment; ends with the process."""
+    """Be the worker, in the program's folder and environment."""
     import threading
 
-    def end_with_program() -> None:
+    def pass_signals_on() -> None:
         while number := connection.recv(1):
             os.kill(os.getpid(), number[0])
-        os.kill(os.getpid(), signal.SIGKILL)
 
     for number, stream in enumerate(streams):
         os.dup2(stream, number)
@@ -166,7 +180,7 @@ def work(connection: socket.socket, streams: array.array, state: dict) -> None:
     os.chdir(state["folder"])
     os.environ.clear()
     os.environ.update(state["environment"])
-    threading.Thread(target=end_with_program, daemon=True).start()
+    threading.Thread(target=pass_signals_on, daemon=True).start()
     if state["arguments"] is not None:
         os._exit(command_line(state["arguments"]))
     from SparseAnnotateLib.worker.server import main
