@@ -40,6 +40,7 @@ class RunSource:
         notes: what the user should know of its prediction.
         made_from: the drawn slices that an earlier result was made from: these are no evidence for it.
         is_prediction: True for a run. An earlier result tells no more far from drawn slices than near them.
+        slices: how many drawn slices it has learned from, in all volumes; None when that is not known.
         reliability: its Dice for each label, as `rated` finds it.
     """
 
@@ -52,6 +53,7 @@ class RunSource:
     notes: tuple[str, ...] = ()
     made_from: frozenset[tuple[Plane, int]] = frozenset()
     is_prediction: bool = True
+    slices: int | None = None
     reliability: Mapping[int, float] = field(default_factory=dict)
     _last_agreement: RunAgreement | None = field(default=None, init=False, repr=False)
 
@@ -82,6 +84,16 @@ class RunSource:
         """True for a run that has learned from this volume, and of which no held-out slice says how good it is."""
         return self.is_prediction and self.learned_here and self.dice is None
 
+    def learned_elsewhere(self, annotation: SparseAnnotation) -> float:
+        """The share of the slices it has learned from that are of other volumes, from 0 to 1; 1 when it is not known.
+
+        Slices that were drawn after it was trained count as learned from.
+        """
+        if not self.learned_here or self.slices is None:
+            return 1.0
+        own = min(len(annotation.ledger.decided), self.slices)
+        return 1.0 - own / self.slices if self.slices else 0.0
+
     @property
     def usual_dice(self) -> float:
         """Its Dice on held-out slices, or what is assumed where that is not known."""
@@ -104,8 +116,8 @@ class RunSource:
         return Fill(own, confidence)
 
     def far_share(self, value: int) -> float:
-        """See `FarSource`: .9 for a good run, 0 for one that predicts the drawn slices badly."""
-        if not self.is_prediction:
+        """See `FarSource`: .9 for a good run, 0 for one that predicts the drawn slices badly, or may do so."""
+        if not self.is_prediction or self.is_unproven:
             return 0.0
         dice = self.reliability.get(value, self.usual_dice)
         return _FAR_SHARE * min(max((dice - _USELESS) / (_GOOD - _USELESS), 0.0), 1.0)

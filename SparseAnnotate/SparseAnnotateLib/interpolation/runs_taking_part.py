@@ -123,13 +123,16 @@ class RunsTakingPart:
     def _unproven_share(
         self, name: str, value: int, error: float, differing: Disagreement | None, usual: float
     ) -> float:
-        """Of a run that no drawn slice can be held against. `usual`: its share where nothing could be compared."""
-        if differing is None:
-            return min(usual, _MOST_UNPROVEN)
+        """Of a run that no drawn slice can be held against. `usual`: its share if its Dice were the usual one.
+
+        Where it and the fill could not be compared, it counts for what it has learned from other volumes: a run of one
+        or two slices of this volume alone has learned nothing that the fill does not know.
+        """
         dice, slices = self._agreements[name].dice(value)
-        errors = differing.errors(value, error, 1.0 - dice if slices else 0.0)
-        share = usual if errors is None else _best_share(*errors)
-        return min(share, max(_MOST_UNPROVEN, _MOST_SEEN * differing.beside(value)))
+        errors = differing.errors(value, error, 1.0 - dice if slices else 0.0) if differing is not None else None
+        if differing is None or errors is None:
+            return min(usual, _MOST_UNPROVEN * self._runs[name].learned_elsewhere(self._annotation))
+        return min(_best_share(*errors), max(_MOST_UNPROVEN, _MOST_SEEN * differing.beside(value)))
 
     def alone(self, values: Collection[int]) -> Fill:
         """Labels that no drawn slice says anything about, each as the most reliable run that has it finds it."""
@@ -188,7 +191,9 @@ class RunsTakingPart:
                 if run.dice is None:
                     sentence = _(
                         "The {source} has learned from slices of this volume, and none were held out: its share "
-                        "follows from how far it and the fill differ beside drawn slices, and is {most:.0f} % at most."
+                        "follows from how far it and the fill differ beside drawn slices, and is {most:.0f} % at most. "
+                        "Where they cannot be compared, it follows from how much the run has learned from other "
+                        "volumes."
                     ).format(source=run.title, most=100 * _MOST_SEEN)
                 else:
                     sentence = _(

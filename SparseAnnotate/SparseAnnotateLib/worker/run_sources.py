@@ -77,8 +77,10 @@ class RunSources:
         unnamed = {v for v in self._cohort.annotation(name).label_values() if v in self.further_names}
         notes = tuple(dict.fromkeys([*notes, *more, *self._left_out(unnamed)]))
         title = _("run '{name}'").format(name=self._name)
-        learned_here, dice = self._predictor.has_learned_from(name), self._predictor.card.validation_dice
-        source = RunSource(title, title, found, self._known - unnamed, learned_here, dice, notes)
+        card, learned_here = self._predictor.card, self._predictor.has_learned_from(name)
+        source = RunSource(
+            title, title, found, self._known - unnamed, learned_here, card.validation_dice, notes, slices=card.slices
+        )
         return [source], []
 
     def _left_out(self, unnamed: Collection[int]) -> list[str]:

@@ -134,6 +134,29 @@ def test_far_from_drawn_slices_a_bad_run_does_not_decide():
     assert not (done.fill.labels[:, 2:8, 2:8] == 1)[[0, 2, 4, 34, 38]].any()
 
 
+@pytest.mark.parametrize("indices", [(12,), (12, 16, 20, 24)])
+def test_a_run_that_nothing_proves_does_not_decide_far_from_drawn_slices(indices):
+    """It has learned from these slices only, none were held out, and far from them it finds what is not there."""
+    wrong = np.zeros(SHAPE, np.uint8)
+    wrong[:, 2:8, 2:8] = 1
+    annotation = drawn(indices)
+    for index in indices:
+        wrong[index] = reference()[index]
+    memorised = replace(run(wrong, True, dice=None), slices=len(indices))
+    alone, done = answer(annotation).fill, answer(annotation, memorised).fill
+    assert not (done.labels[:, 2:8, 2:8] == 1)[[0, 2, 34, 38]].any()
+    assert dice(done.labels) > dice(alone.labels) - 0.005
+
+
+def test_a_run_counts_for_what_it_has_learned_from_other_volumes_where_nothing_can_be_compared():
+    annotation = drawn((20,))
+    shares = [
+        answer(annotation, replace(run(reference(), True, dice=None), slices=slices)).fill.shares[1]["run r"]
+        for slices in (1, 2, 15, None)
+    ]
+    assert shares == pytest.approx([0.0, 1 / 6, 14 / 45, 1 / 3])
+
+
 def test_a_run_may_have_the_name_of_a_method():
     source = RunSource("run shape", "run 'shape'", likeliest(reference()), (1, 2), learned_here=False)
     shares = answer(drawn(range(4, 40, 8)), source).fill.shares[1]

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from warm_worker import WarmWorkers
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux can fork workers")
