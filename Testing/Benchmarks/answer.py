@@ -33,8 +33,8 @@ from SparseAnnotateLib.worker import requests
 
 PLANE, RUN = Plane.CORONAL, "run"
 HIPPOCAMPI, MNI152 = "hippocampi", "MNI152"
-# Head and neck has no images, and of the EM's bodies there are hundreds.
-FURTHER = ("spinal cord", "MS lesions", "pulmonary artery", "brain tumour", "EM interior")
+# Head and neck has no images.
+FURTHER = ("spinal cord", "MS lesions", "pulmonary artery", "brain tumour", "EM interior", "EM bodies")
 
 
 def parser() -> argparse.ArgumentParser:

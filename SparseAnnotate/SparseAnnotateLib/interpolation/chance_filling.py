@@ -121,12 +121,12 @@ class ChanceInterpolator(GapInterpolator):
         elsewhere = drawn.drawn_elsewhere(gap)
         highest = np.zeros(out.shape, dtype=np.float32)
         winner = np.zeros_like(out)
-        found = self._found_in(gap, prepared)
+        far = self._far(drawn, gap)
+        found = self._found_in(gap, prepared, far)
         near = drawn.labels_in(gap)
         in_order = drawn.in_order()
         more = [v for v in self._shares or () if v in found and v not in in_order]
         values = [*near, *(v for v in in_order if v in found and v not in near), *more]
-        far = self._far(drawn, gap)
         # What a source leaves to the background is known only when it has been asked for all labels.
         asked = [name for name in self._sources if any(self._shares_of(v).get(name, 0.0) > 0 for v in values)]
         left = {name: np.ones(out.shape, dtype=np.float32) for name in asked}
@@ -188,18 +188,27 @@ class ChanceInterpolator(GapInterpolator):
             rest += shares[winner, places] * np.maximum(own, 0)
         return rest
 
-    def _found_in(self, gap: Gap, prepared: dict[str, Any]) -> dict[int, tuple[slice, PlaneBox]]:
-        """Where sources that know the whole volume find each label in a gap."""
+    def _found_in(self, gap: Gap, prepared: dict[str, Any], far: np.ndarray) -> dict[int, tuple[slice, PlaneBox]]:
+        """Where sources that know the whole volume find each label in a gap of which they have a share.
+
+        A source without a share changes nothing, not even where the others look.
+        """
         found: dict[int, tuple[slice, PlaneBox]] = {}
         for name, source in self._sources.items():
             if isinstance(source, FarSource):
                 with failing_alone(name, self._sources):
                     reached = source.reach(gap, prepared[name])
                 for value, (slices, box) in reached.items():
+                    if not self._has_share(name, value, far):
+                        continue
                     old = found.get(value, (slices, box))
                     both = slice(min(old[0].start, slices.start), max(old[0].stop, slices.stop))
                     found[value] = (both, joined(old[1], box))
         return found
+
+    def _has_share(self, name: str, value: int, far: np.ndarray) -> bool:
+        is_known = self._shares is None or value in self._shares
+        return is_known and bool(self._shares_by_slice(value, far)[name].any())
 
     def _far(self, drawn: DrawnSlices, gap: Gap) -> np.ndarray:
         """(count,) float32: 0 as far from drawn slices as these usually are from each other, 1 from twice that on."""

@@ -83,6 +83,11 @@ class Disagreement(GapInterpolator):
         apart, mean = self._apart(value)
         return min(1.0, apart[1] / mean) if mean > 0 and 1 in apart and len(apart) > 1 else 0.0
 
+    def likeness(self, value: int) -> float:
+        """How alike the fill and the run are, from 0 to 1: about the Dice between them; 0 where nothing is known."""
+        apart, mean = self._apart(value)
+        return float(1.0 - mean**0.5) if apart else 0.0
+
     def _apart(self, value: int) -> tuple[dict[int, float], float]:
         """The squared difference (1 - Dice) by distance, and its mean over the voxels."""
         by_distance = {d: counts for d, counts in self._counts.get(value, {}).items() if counts[1] > 0}

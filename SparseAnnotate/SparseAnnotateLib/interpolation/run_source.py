@@ -41,7 +41,7 @@ class RunSource:
         made_from: the drawn slices that an earlier result was made from: these are no evidence for it.
         is_prediction: True for a run. An earlier result tells no more far from drawn slices than near them.
         slices: how many drawn slices it has learned from, in all volumes; None when that is not known.
-        reliability: its Dice for each label, as `rated` finds it.
+        reliability, elsewhere: its Dice for each label, and `learned_elsewhere`, as `rated` finds them.
     """
 
     name: str
@@ -55,6 +55,7 @@ class RunSource:
     is_prediction: bool = True
     slices: int | None = None
     reliability: Mapping[int, float] = field(default_factory=dict)
+    elsewhere: float = 1.0
     _last_agreement: RunAgreement | None = field(default=None, init=False, repr=False)
 
     @cached_property
@@ -116,16 +117,22 @@ class RunSource:
         return Fill(own, confidence)
 
     def far_share(self, value: int) -> float:
-        """See `FarSource`: .9 for a good run, 0 for one that predicts the drawn slices badly, or may do so."""
-        if not self.is_prediction or self.is_unproven:
+        """See `FarSource`: .9 for a good run, 0 for one that predicts the drawn slices badly.
+
+        One that no slice can be held against gets the part of it that it has learned from other volumes: of this
+        volume it knows nothing that is not drawn.
+        """
+        if not self.is_prediction:
             return 0.0
         dice = self.reliability.get(value, self.usual_dice)
-        return _FAR_SHARE * min(max((dice - _USELESS) / (_GOOD - _USELESS), 0.0), 1.0)
+        most = _FAR_SHARE * (self.elsewhere if self.is_unproven else 1.0)
+        return most * min(max((dice - _USELESS) / (_GOOD - _USELESS), 0.0), 1.0)
 
     def rated(self, agreement: RunAgreement) -> RunSource:
         """The same with its reliability on an annotation."""
-        values = {*agreement.annotation.label_values(), *self.sizes}
-        return replace(self, reliability={value: self.dice_by(agreement, value) for value in values})
+        annotation = agreement.annotation
+        reliability = {v: self.dice_by(agreement, v) for v in {*annotation.label_values(), *self.sizes}}
+        return replace(self, reliability=reliability, elsewhere=self.learned_elsewhere(annotation))
 
     def dice_by(self, agreement: RunAgreement, value: int) -> float:
         """How well it predicts a label: on the drawn slices that decide it, unless it has learned from them.

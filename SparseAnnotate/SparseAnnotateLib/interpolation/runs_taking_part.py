@@ -23,6 +23,7 @@ from .run_source import UNKNOWN_DICE, RunSource
 _NARROWER = 0.55  # of the error across the gap of a hidden slice, about what is left across the gap itself
 _MOST_UNPROVEN = 1 / 3  # share of a run that no drawn slice can be held against
 _MOST_SEEN = 1 / 2  # its share where it differs from the fill as much beside drawn slices as elsewhere
+_UNLIKE, _ALIKE = 0.3, 0.7  # Dice between it and the fill: no share up to the first, all of it from the second on
 _MOST_NAMED = 8
 NOTHING_COMPARED: Mapping[str, Disagreement] = MappingProxyType({})
 NOT_DRAWN: str = _("drawn slices without it")
@@ -102,7 +103,8 @@ class RunsTakingPart:
         Args:
             known: of the methods, on hidden slices. own: their shares.
             compared: see `compared`. Runs in it get at most a third, or up to a half where most of the difference is
-                there beside drawn slices: that what grows away from them is not their error is an assumption.
+                there beside drawn slices: that what grows away from them is not their error is an assumption. Runs
+                that are little like the fill get less.
         """
         error = 1.0 - UNKNOWN_DICE
         shares: dict[str, float] = {NOT_DRAWN: 1.0}
@@ -126,13 +128,16 @@ class RunsTakingPart:
         """Of a run that no drawn slice can be held against. `usual`: its share if its Dice were the usual one.
 
         Where it and the fill could not be compared, it counts for what it has learned from other volumes: a run of one
-        or two slices of this volume alone has learned nothing that the fill does not know.
+        or two slices of this volume alone has learned nothing that the fill does not know. Where they hardly have a
+        voxel in common, at least one of them is useless, and it is the fill that has the drawn slices on its side.
         """
         dice, slices = self._agreements[name].dice(value)
         errors = differing.errors(value, error, 1.0 - dice if slices else 0.0) if differing is not None else None
         if differing is None or errors is None:
             return min(usual, _MOST_UNPROVEN * self._runs[name].learned_elsewhere(self._annotation))
-        return min(_best_share(*errors), max(_MOST_UNPROVEN, _MOST_SEEN * differing.beside(value)))
+        most = max(_MOST_UNPROVEN, _MOST_SEEN * differing.beside(value))
+        alike = (differing.likeness(value) - _UNLIKE) / (_ALIKE - _UNLIKE)
+        return min(_best_share(*errors), most * min(max(alike, 0.0), 1.0))
 
     def alone(self, values: Collection[int]) -> Fill:
         """Labels that no drawn slice says anything about, each as the most reliable run that has it finds it."""
@@ -191,9 +196,8 @@ class RunsTakingPart:
                 if run.dice is None:
                     sentence = _(
                         "The {source} has learned from slices of this volume, and none were held out: its share "
-                        "follows from how far it and the fill differ beside drawn slices, and is {most:.0f} % at most. "
-                        "Where they cannot be compared, it follows from how much the run has learned from other "
-                        "volumes."
+                        "follows from how much it differs from the fill, and is {most:.0f} % at most. Where they "
+                        "cannot be compared, it follows from how much the run has learned from other volumes."
                     ).format(source=run.title, most=100 * _MOST_SEEN)
                 else:
                     sentence = _(

@@ -139,6 +139,28 @@ def test_where_a_source_that_knows_the_whole_volume_counts_more_is_filled_again(
         same(again, mixture.fill(axial(labels, after), None))
 
 
+def test_a_source_without_a_share_changes_nothing():
+    """It finds the structure everywhere; a method may depend on how much of the volume it looks at."""
+    annotation = axial(discs((8, 13, 8, 1), (16, 13, 9, 1), shape=(33, 26, 30), radius=3), [8, 16])
+
+    class LooksAround:
+        """Depends on the size of the part that it is asked about."""
+
+        def prepared(self, annotation, drawn, image):
+            return ()
+
+        def chance(self, place, drawn, prepared, watch):
+            return np.full_like(place.inside, 0.4 if place.inside.shape[1:] == (26, 30) else 0.6, dtype=np.float32)
+
+        def closed(self, drawn, gap, near):
+            return None
+
+    alone = ChanceInterpolator({"looks": LooksAround()}, {1: {"looks": 1.0}}).fill(annotation, None)
+    shares = {1: {"looks": 1.0, "all": 0.0}}
+    beside = ChanceInterpolator({"looks": LooksAround(), "all": KnowsAll()}, shares).fill(annotation, None)
+    same(beside, alone)
+
+
 def test_structures_whose_labels_have_changed_keep_their_own_shares_and_scores():
     """As after the segments were put into another order, between two fills in one scene."""
     labels = blobs(3, (25, 30, 34), 2)

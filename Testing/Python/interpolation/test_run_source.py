@@ -148,6 +148,21 @@ def test_a_run_that_nothing_proves_does_not_decide_far_from_drawn_slices(indices
     assert dice(done.labels) > dice(alone.labels) - 0.005
 
 
+def test_a_run_that_nothing_proves_and_that_is_not_like_the_fill_does_not_count():
+    """It knows the drawn slices by heart, and finds something else between them, in a much larger part of the image."""
+    elsewhere = np.roll(reference(), 16, axis=1)
+    elsewhere[:, :, :3] = 1
+    indices = range(4, 36, 4)
+    annotation = drawn(indices)
+    for index in indices:
+        elsewhere[index] = reference()[index]
+    done = answer(annotation, run(elsewhere, True, dice=None)).fill
+    assert done.shares[1]["run r"] == 0.0
+    assert done.shares[2]["run r"] == 0.0
+    # A mixture with a single share rounds otherwise than the method alone.
+    assert np.count_nonzero(done.labels != answer(annotation).fill.labels) < 20
+
+
 def test_a_run_counts_for_what_it_has_learned_from_other_volumes_where_nothing_can_be_compared():
     annotation = drawn((20,))
     shares = [
@@ -222,7 +237,7 @@ def test_a_run_that_no_drawn_slice_can_be_held_against_counts_by_how_it_differs_
     good = answer(annotation, run(reference(), learned_here=True, dice=None))
     assert 0.34 < good.fill.shares[1]["run r"] <= 0.5, "it differs as much beside them as elsewhere"
     assert dice(good.fill.labels) > dice(alone.fill.labels)
-    assert any("differ beside drawn slices" in warning for warning in good.warnings)
+    assert any("how much it differs from the fill" in warning for warning in good.warnings)
     learned = np.roll(reference(), 6, axis=1)
     learned[4::4] = reference()[4::4]  # it knows by heart what it has learned from
     wrong = answer(annotation, run(learned, learned_here=True, dice=None))
