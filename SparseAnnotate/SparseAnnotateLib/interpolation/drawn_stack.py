@@ -9,7 +9,7 @@ from typing import TypeVar, overload
 
 import numpy as np
 
-from ..core import SparseAnnotation
+from ..core import Plane, SparseAnnotation
 
 T = TypeVar("T")
 PlaneBox = tuple[slice, slice]
@@ -149,10 +149,14 @@ class DrawnStack:
 
 
 def drawn_stacks(annotation: SparseAnnotation) -> list[DrawnStack]:
-    """One stack for every array axis along which slices are drawn."""
+    """One stack for every array axis along which slices are drawn: axial, coronal and sagittal, however it is stored.
+
+    The order decides between stacks that are equal otherwise, which must not depend on the order of the array axes.
+    """
     spacing = annotation.geometry.spacing
     drawn = annotation.drawn_by_axis()
-    return [DrawnStack(annotation.labels, axis, indices, spacing) for axis, indices in drawn.items()]
+    axes = [axis for plane in Plane if (axis := plane.array_axis(annotation.geometry)) in drawn]
+    return [DrawnStack(annotation.labels, axis, drawn[axis], spacing) for axis in axes]
 
 
 def rows_and_columns(values: Iterable[T]) -> tuple[T, T]:

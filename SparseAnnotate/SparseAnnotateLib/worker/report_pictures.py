@@ -10,6 +10,7 @@ import numpy as np
 from ..core import Cohort, Plane
 from ..core.applied_segmentation import AppliedSegmentation
 from ..core.images import read_labels
+from ..core.intensities import Intensities
 from ..core.planes import slice_layer
 from .packages import require_packages
 from .report_request import APPLIED, FILL, CaseReport
@@ -39,11 +40,13 @@ def case_picture(cohort: Cohort, case: CaseReport) -> str:
     labels = (
         cohort.annotation(case.name, on_any_image=True).drawn_labels() if drawn else _result(cohort, case, geometry)
     )
-    low, high = np.percentile(image[slice_layer(axis, chosen[len(chosen) // 2])].astype(np.float32), (1, 99))
+    # As for computing: values that float32 cannot hold are scaled, and padding does not take up the range of grays.
+    intensities = Intensities.of(image)
+    low, high = np.percentile(intensities.shown_in(image[slice_layer(axis, chosen[len(chosen) // 2])]), (1, 99))
     tiles = []
     for index in chosen:
-        layer = image[slice_layer(axis, index)].astype(np.float32)
-        gray = np.clip((layer - low) / max(high - low, 1e-6), 0, 1)
+        layer = intensities.of_part(image[slice_layer(axis, index)])
+        gray = np.clip((layer - low) / ((high - low) or 1.0), 0, 1)
         picture = np.repeat((255 * gray).astype(np.uint8)[..., None], 3, axis=2)
         factor = max(1, -(-_SHORTEST_SIDE // min(picture.shape[:2])))
         picture = picture.repeat(factor, axis=0).repeat(factor, axis=1)

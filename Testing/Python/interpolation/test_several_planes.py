@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from small_volumes import ball
 from sparse_fills import annotation_of, blobs, filled
-from SparseAnnotateLib.core import Plane, metrics
+from SparseAnnotateLib.core import Plane, VolumeGeometry, metrics
 from SparseAnnotateLib.interpolation.crossings import contradictions
 from SparseAnnotateLib.interpolation.interpolators.shape import ShapeInterpolator
 
@@ -42,6 +42,19 @@ def test_filling_again_is_the_same_as_filling_the_whole(seed, drawn, index, in_a
     whole = filled(after)
     np.testing.assert_array_equal(again.labels, whole.labels)
     np.testing.assert_array_equal(again.confidence, whole.confidence)
+
+
+@pytest.mark.parametrize("order", [(1, 0, 2), (2, 1, 0), (1, 2, 0)])
+def test_a_fill_from_equally_many_slices_of_two_planes_does_not_depend_on_how_the_volume_is_stored(order):
+    standard = blobs(3)
+    matrix = np.eye(4)
+    matrix[:3, :3] = matrix[:3, list(order)]
+    geometry = VolumeGeometry.from_matrix([standard.shape[2 - axis] for axis in order[::-1]], matrix)
+    labels = np.ascontiguousarray(geometry.from_standard_order(standard))
+    slices = {Plane.AXIAL: [3, 6], Plane.SAGITTAL: [12, 18]}
+    found = filled(annotation_of(labels, slices, geometry=geometry)).labels
+    differs = geometry.to_standard_order(found) != filled(annotation_of(standard, slices)).labels
+    assert np.count_nonzero(differs) < 0.002 * np.count_nonzero(standard)
 
 
 def test_a_slice_drawn_between_two_neighbours_is_fully_trusted_after_filling_again():

@@ -42,13 +42,13 @@ SHOWN = (BODY * 100.0 + LABELS * 60.0 + RNG.normal(size=SHAPE) * 10).astype(np.f
 NOISE = RNG.normal(size=SHAPE).astype(np.float32)
 
 
-def cohort_of(folder, labels=LABELS, every=2, cases=("a",), **channels):
+def cohort_of(folder, labels=LABELS, every=2, cases=("a",), dtype=np.float32, **channels):
     cohort = Cohort.create(folder, "disks", {1: "disk", 2: "other"}, channels=tuple(channels))
     for name in cases:
         paths = {}
         for channel, image in channels.items():
             paths[channel] = folder / "images" / f"{name} {channel}.nrrd"
-            write_image(paths[channel], np.asarray(image, dtype=np.float32), GEOMETRY)
+            write_image(paths[channel], np.asarray(image, dtype=dtype), GEOMETRY)
         first, *further = paths
         cohort.add_case(name, paths[first], further={channel: paths[channel] for channel in further})
         drawn = SparseAnnotation.from_slices(labels, GEOMETRY, Plane.AXIAL, range(0, SHAPE[0], every))
@@ -202,6 +202,11 @@ def test_what_may_show_something_is_kept(tmp_path, what):
 def test_smooth_noise_is_left_out_too(tmp_path):
     smooth = ndimage.gaussian_filter(NOISE, (0, 2, 2))
     assert plan_run(cohort_of(tmp_path / "c", shown=SHOWN, other=smooth), None, SETTINGS).channels == ("shown",)
+
+
+def test_noise_of_values_whose_squares_no_number_holds_is_left_out_too(tmp_path):
+    cohort = cohort_of(tmp_path / "c", dtype=np.float64, shown=SHOWN, noise=NOISE.astype(np.float64) * 1e200)
+    assert plan_run(cohort, None, SETTINGS).channels == ("shown",)
 
 
 def test_it_is_kept_where_few_slices_say_little(tmp_path):

@@ -386,6 +386,12 @@ def test_a_raw_dataset_given_as_a_cohort_is_refused_with_the_way_to_convert_it(t
         ({"channel_names": {str(n): f"T{n}" for n in range(9)}}, "at most 8 channels, not 9"),
         ({"labels": {"background": 0, "whole": [1, 2]}}, "labels that are regions"),
         ({"labels": None}, "is not an nnU-Net v2 raw dataset"),
+        ({"labels": {"0": "background", "1": "a"}}, "needs .* 'labels' \\(name to number\\) and 'file_ending'.$"),
+        ({"labels": {"background": 0.0, "a": 1.0}}, "needs .* 'labels' \\(name to number\\)"),
+        (
+            {"labels": {"0": "background", "1": "a"}, "training": []},
+            "not an nnU-Net v2 raw dataset: .* as the Medical Segmentation Decathlon .* give the folder itself",
+        ),
         ({"labels": {"background": 0, "a": 1, "b": 1}}, "need different values"),
         ({"labels": {"background": 0, "a": -1}}, "need different values from 0 on"),
     ],

@@ -167,3 +167,25 @@ def test_pictures_are_upright_however_the_image_is_stored(tmp_path, flips, order
     corners = {"upper left": one[0, 0], "upper right": one[0, -1], "lower left": one[-1, 0], "lower right": one[-1, -1]}
     assert max(corners, key=corners.get) == "upper right"
     assert height >= 160
+
+
+def test_a_picture_shows_an_image_whatever_its_values_are(tmp_path):
+    labels = ball()
+    image = noisy_image(labels).astype(np.float64)
+    padded = image.copy()
+    padded[:, :9] = -32768
+    cohort = Cohort.create(tmp_path / "co", "values", {1: "ball"})
+    geometry = VolumeGeometry.from_spacing(labels.shape)
+    for name, values in {"usual": image, "huge": image * 1e300, "tiny": image * 1e-300, "padded": padded}.items():
+        cohort.add_case(name, values, geometry)
+    report = cohort_report(cohort, list(cohort.cases), Watch())
+    pictures = {
+        case.name: pictures_of(f"base64,{case_picture(cohort, case)}'")[0][..., 0].astype(float)
+        for case in report.cases
+    }
+    for name in ("huge", "tiny"):
+        assert np.abs(pictures[name] - pictures["usual"]).max() < 0.02
+    # The padding is black, and what remains has the contrast that it has without any.
+    height = pictures["usual"].shape[0]
+    rest = [pictures[name][: height // 2] for name in ("padded", "usual")]
+    assert np.abs(rest[0] - rest[1]).mean() < 0.1

@@ -18,6 +18,7 @@ from scipy import ndimage
 
 from ...core import Cohort, SparseAnnotation
 from ...core.array_files import load_array, save_array
+from ...core.intensities import Intensities
 from ...core.planes import slice_layer
 from .image_channels import channels_mark
 
@@ -34,7 +35,7 @@ _MOST_PIXELS = 512  # of a piece, evenly spread
 _AROUND = 5  # pixels
 _TEXTURE = 5  # pixels
 _LEAST_DEVIATION = 1e-6  # relative to the channel's on the slice; below, it is uniform
-_VERSION = 2  # part of every name in the cache
+_VERSION = 3  # part of every name in the cache
 
 
 def case_evidence(cohort: Cohort, name: str, annotation: SparseAnnotation, most_slices: int) -> np.ndarray:
@@ -113,10 +114,11 @@ def _layers(
     read: list[list[np.ndarray]] = [[] for _place in places]
     for channel in channels if places else ():
         image = cohort.channel_image(name, channel, annotation.geometry)  # one at a time, because of their memory
+        intensities = Intensities.of(image)  # padding must not hide all else, nor squares overflow
         for kept, place in zip(read, places, strict=True):
-            kept.append(np.array(image[place]))  # not a view, which would keep the image
+            kept.append(intensities.of_part(image[place]))  # a copy: a view would keep the image
     for one in read:
-        yield np.stack([_standardized(np.nan_to_num(layer.astype(np.float64))) for layer in one])
+        yield np.stack([_standardized(layer.astype(np.float64)) for layer in one])
 
 
 def _standardized(layer: np.ndarray) -> np.ndarray:

@@ -8,7 +8,7 @@ from pathlib import Path
 from ...core.channels import usable_channels
 from ...core.decathlon import DATASET_FILE, is_left_by_macos, read_dataset_file
 from ...core.errors import BadInputError, CohortError
-from ...core.messages import _
+from ...core.messages import _, joined
 from ...core.modalities import modalities_by_name
 
 IGNORE = "ignore"
@@ -38,6 +38,7 @@ class NnunetDataset:
 def read_nnunet_dataset(folder: Path) -> NnunetDataset:
     """dataset.json of a raw dataset. Raises BadInputError when it is missing or cannot be imported."""
     path = folder / DATASET_FILE
+    content = None
     try:
         content = read_dataset_file(path)
         ending, labels = str(content["file_ending"]), dict(content["labels"])
@@ -47,11 +48,7 @@ def read_nnunet_dataset(folder: Path) -> NnunetDataset:
             _("'{folder}' is not an nnU-Net v2 raw dataset. {problem}").format(folder=folder, problem=error.message)
         ) from error
     except (ValueError, KeyError, TypeError) as error:
-        raise BadInputError(
-            _("'{folder}' is not an nnU-Net v2 raw dataset: '{path}' cannot be used ({error!r}).").format(
-                folder=folder, path=path, error=error
-            )
-        ) from error
+        raise _no_dataset(folder, path, content) from error
     if sorted(by_number) != list(range(len(by_number))) or not by_number:
         raise BadInputError(
             _("The channels in '{path}' must be numbered from 0 on, not {numbers}.").format(
@@ -60,7 +57,9 @@ def read_nnunet_dataset(folder: Path) -> NnunetDataset:
         )
     names = [by_number[number] for number in sorted(by_number)]
     channels = usable_channels(names) if len(names) > 1 else ()
-    if any(not isinstance(value, int) or isinstance(value, bool) for value in labels.values()):
+    if any(isinstance(value, str | float | bool | None) for value in labels.values()):
+        raise _no_dataset(folder, path, content)
+    if any(not isinstance(value, int) for value in labels.values()):
         raise BadInputError(
             _("'{path}' has labels that are regions; SparseAnnotate supports one label per voxel.").format(path=path)
         )
@@ -75,6 +74,21 @@ def read_nnunet_dataset(folder: Path) -> NnunetDataset:
     ignored = labels.pop(IGNORE, None)
     structures = {value: str(name) for name, value in labels.items() if value != 0}
     return NnunetDataset(structures, ignored, ending, channels, modalities_by_name(channels, names))
+
+
+def _no_dataset(folder: Path, path: Path, content: object) -> BadInputError:
+    """The error for a dataset.json in another format."""
+    problem = _(
+        "'{folder}' is not an nnU-Net v2 raw dataset: '{path}' needs 'channel_names' (number to name), 'labels' (name "
+        "to number) and 'file_ending'."
+    ).format(folder=folder, path=path)
+    if not isinstance(content, dict) or "training" not in content:
+        return BadInputError(problem)
+    hint = _(
+        "It lists its images in 'training', as the Medical Segmentation Decathlon and nnU-Net v1 do: give the folder "
+        "itself to the other commands as the cohort."
+    )
+    return BadInputError(joined(" ", [problem, hint]))
 
 
 def nnunet_images(folder: Path, dataset: NnunetDataset) -> dict[str, Path]:
