@@ -154,6 +154,20 @@ def test_the_reference_takes_all_its_parts_from_the_code():
     assert "### applyFill" in from_code.console()
 
 
+def test_the_reference_of_the_panel_names_each_control_by_its_label():
+    import from_code
+
+    rows = dict(re.findall(r"^\| \*\*(.+?)\*\* \| (.+) \|$", from_code.panel(), re.MULTILINE))
+    assert rows["Preset"].startswith("See [Presets](methods.md#presets).")
+    assert "nearest drawn slice: Correct the outlines" in rows["Initialize from"]
+    assert {"Strategy", "Models", "Plan for", "Target", "Mark for", "Method", "Network", "Apply to", "Format"} <= set(
+        rows
+    )
+    assert not {"none", "all structures"} & set(rows)
+    assert "Smallest" in rows["In each volume"]
+    assert "Largest" in rows["In each volume"]
+
+
 def test_the_version_is_the_same_wherever_it_is_given():
     from SparseAnnotateLib import __version__
 
