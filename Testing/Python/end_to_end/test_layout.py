@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import inspect
 import json
 import re
 import shlex
@@ -111,6 +112,32 @@ def test_the_commands_that_the_pages_show_are_understood():
     assert len(shown) >= 20
     for line in shown:
         parser().parse_args(shlex.split(line, comments=True)[1:])
+
+
+def test_the_console_methods_that_the_pages_show_have_these_arguments(embedded):
+    from SparseAnnotateLib.logic.console import ConsoleLogic
+
+    shown, unknown = 0, []
+    for page in pages():
+        text = page.read_text(encoding="utf-8")
+        blocks = re.findall(r"```(?:python|text)\n(.*?)```", text, re.DOTALL)
+        for call in [call for block in blocks if "logic." in block for call in calls_of_the_logic(block)]:
+            shown += 1
+            method = getattr(ConsoleLogic, call.func.attr)
+            inspect.signature(method).bind(None, *call.args, **{keyword.arg: None for keyword in call.keywords})
+        unknown += [name for name in re.findall(r"`logic\.(\w+)", text) if not hasattr(ConsoleLogic, name)]
+    assert shown >= 30
+    assert unknown == []
+
+
+def calls_of_the_logic(block: str) -> list[ast.Call]:
+    """The calls `logic.method(...)` of a code block, also those that are commented out."""
+    code = re.sub(r"^# (?=logic\.)", "", block, flags=re.MULTILINE)
+    return [
+        node
+        for node in ast.walk(ast.parse(code))
+        if isinstance(node, ast.Call) and ast.unparse(node.func).startswith("logic.")
+    ]
 
 
 def test_the_controls_that_the_pages_name_are_in_the_panel():
