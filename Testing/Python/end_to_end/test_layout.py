@@ -195,6 +195,33 @@ def test_the_reference_of_the_panel_names_each_control_by_its_label():
     assert "Largest" in rows["In each volume"]
 
 
+BRITISH = re.compile(
+    r"\b(?:un)?(?:label|model|travel)l(?:ed|ing)\b|colour|neighbour|behaviour|favour|licence\b|\bgrey|centre[sd]?\b"
+    r"|(?:normal|initial|optim|maxim|minim|recogn|summar|general)is(?:e|ed|es|er|ing|ation)\b",
+    re.IGNORECASE,
+)
+
+
+def test_pages_messages_and_help_are_in_american_spelling():
+    texts = {str(page): page.read_text(encoding="utf-8") for page in pages()}
+    texts["SparseAnnotate.ui"] = (MODULE / "Resources" / "UI" / "SparseAnnotate.ui").read_text(encoding="utf-8")
+    for path in MODULE.rglob("*.py"):
+        texts[str(path)] = "\n".join(text for text in shown_texts(path) if " " in text)
+    texts = {name: re.sub(r"`[^`\n]+`|\]\([^)]+\)|doi\S+", "", text) for name, text in texts.items()}
+    assert {name: found for name, text in texts.items() if (found := BRITISH.findall(text))} == {}
+
+
+def shown_texts(path: Path) -> list[str]:
+    """The texts of a file that users read: messages that can be translated, and the help of commands."""
+    shown: list[str] = []
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        is_message = isinstance(node, ast.Call) and ast.unparse(node.func) in ("_", "show_line")
+        if is_message or (isinstance(node, ast.keyword) and node.arg in ("help", "description", "label")):
+            constants = [part.value for part in ast.walk(node) if isinstance(part, ast.Constant)]
+            shown += [text for text in constants if isinstance(text, str)]
+    return shown
+
+
 def test_the_version_is_the_same_wherever_it_is_given():
     from SparseAnnotateLib import __version__
 
