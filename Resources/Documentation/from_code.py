@@ -27,6 +27,25 @@ _MODULE = Path(__file__).resolve().parents[2] / "SparseAnnotate"
 _CONSOLE = _MODULE / "SparseAnnotateLib" / "logic" / "console.py"
 _DEFAULTS = {**vars(core), **vars(interpolation), **vars(selection)}
 """What the defaults of the console's methods may name."""
+_LABELED = {"QComboBox", "QSpinBox", "QDoubleSpinBox", "QLineEdit", "ctkPathLineEdit", "qMRMLNodeComboBox"}
+_WITH_TEXT = {"QPushButton", "QCheckBox", "QToolButton", "ctkCollapsibleGroupBox"}
+_IN_METHODS = {
+    "strategySelector": ("Strategies", "strategies"),
+    "featuresSelector": ("Slice features", "slice-features"),
+    "fillMethodSelector": ("Fill methods", "fill-methods"),
+    "presetSelector": ("Presets", "presets"),
+    "networkSelector": ("Networks", "networks"),
+    "lossSelector": ("Losses", "losses"),
+}
+_PANEL_CHOICES = {
+    "budgetKindSelector": "budget_units",
+    "scopeSelector": "panel_scopes",
+    "planDimensionsSelector": "plan_dimensions",
+    "planTargetSelector": "plan_targets",
+    "startSelector": "starts",
+    "shareFormatSelector": "share_formats",
+}
+"""The functions of `gui/panel_choices.py` with what these selectors offer."""
 _PLACE = re.compile(r"^<!-- from code: (\w+) -->$", re.MULTILINE)
 
 
@@ -90,17 +109,39 @@ def panel() -> str:
 
 
 def _controls(section: ElementTree.Element) -> Iterator[tuple[str, str]]:
-    """The controls of a section: the text on each, or that of the label before it, and its tooltip."""
-    label = ""
+    """The controls of a section: the label before each, or else the text on it, and its tooltip."""
+    found: dict[str, list[str]] = {}
+    label, choices = "", _choices()
     for widget in section.iter("widget"):
-        text, tooltip = _property(widget, "text") or _property(widget, "title"), _property(widget, "toolTip")
-        if widget.get("class") == "QLabel":
-            label = text.rstrip(":") if text.endswith(":") else ""
-        elif tooltip:
-            is_named = widget.get("class") in ("QPushButton", "QCheckBox", "QToolButton") and text
-            name, label = (text, label) if is_named else (label, "")
-            if name:
-                yield f"**{name}**", "<br>".join(tooltip.splitlines())
+        kind, text = widget.get("class"), _property(widget, "text") or _property(widget, "title")
+        tooltip = _property(widget, "toolTip") or choices.get(widget.get("name"), "")
+        if kind == "QLabel":
+            label = text.removesuffix(":") if text.endswith(":") else ""
+            continue
+        if kind not in _LABELED and not (kind == "QToolButton" and label):
+            label = ""
+            if kind not in _WITH_TEXT:
+                continue
+        if tooltip and (label or text):
+            found.setdefault(label or text, []).extend(tooltip.splitlines())
+    for name, lines in found.items():
+        yield f"**{name}**", "<br>".join(lines)
+
+
+def _choices() -> dict[str, str]:
+    """What the selectors offer whose tooltips the panel makes from its choices, by the names of the selectors."""
+    path = _MODULE / "SparseAnnotateLib" / "gui" / "panel_choices.py"
+    functions = {f.name: f for f in ast.parse(path.read_text(encoding="utf-8")).body if isinstance(f, ast.FunctionDef)}
+    found = {selector: f"See [{title}](methods.md#{anchor})." for selector, (title, anchor) in _IN_METHODS.items()}
+    for selector, name in _PANEL_CHOICES.items():
+        calls = [c for c in ast.walk(functions[name]) if isinstance(c, ast.Call) and ast.unparse(c.func) == "_choice"]
+        found[selector] = "\n".join(": ".join(_texts(call)) for call in calls)
+    return found
+
+
+def _texts(choice: ast.Call) -> list[str]:
+    """The label and the description of a choice: its arguments that can be translated."""
+    return [argument.args[0].value for argument in choice.args if isinstance(argument, ast.Call)]
 
 
 def _property(widget: ElementTree.Element, name: str) -> str:

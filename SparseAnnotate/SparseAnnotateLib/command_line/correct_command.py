@@ -8,7 +8,7 @@ from .terminal_output import show_line, show_table
 
 
 def add_correct(commands) -> None:
-    text = "correct a case at a point; its fill follows, and later results take it in"
+    text = "correct a case at a point; its fill is changed, and later results keep it"
     command = cohort_command(commands, "correct", text, show_correction)
     host_options(command)
     command.add_argument("case", metavar="CASE", help="name of the case")

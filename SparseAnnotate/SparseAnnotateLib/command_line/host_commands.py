@@ -124,7 +124,7 @@ def _remove(options: argparse.Namespace, watch: Watch) -> str:
 
 def show_hosts(hosts: Sequence[Host]) -> None:
     if not hosts:
-        show_line("No host has been set up. 'sparse-annotate host add HOST' does it.")
+        show_line("No host has been set up. Set one up with 'sparse-annotate host add HOST'.")
         return
     show_table(
         [

@@ -97,7 +97,7 @@ class CohortChannels(CohortLayout):
         if not known and not first_channel:
             raise BadInputError(
                 _(
-                    "The images of the cohort '{cohort}' are no channels with a name yet. Give the first channel a "
+                    "The images of the cohort '{cohort}' have no channel name yet. Give the first channel a "
                     "name, for example FLAIR ('--first-channel')."
                 ).format(cohort=self.name)
             )

@@ -276,7 +276,7 @@ class CorrectingMode:
             text = _("The corrections were removed, and what followed from them in the result.")
         else:
             text = _(
-                "The corrections were removed. Results that have taken them in stay as they are: fill or run again."
+                "The corrections were removed. Results that were made with them stay as they are: fill or run again."
             )
         self._moved(text)
 

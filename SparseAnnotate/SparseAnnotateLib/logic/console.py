@@ -457,8 +457,8 @@ class ConsoleLogic(ScriptedLoadableModuleLogic):
         """Add channels to a case, also to one of a cohort folder that has cases: name to volume; returns sentences.
 
         Drawn slices stay as they are. If the images of the cohort have no names yet, `firstChannel` is that of the
-        image that is drawn on. The other cases of the folder lack the new channels; runs go on using those that they
-        have learned from. For a case that was opened from the folder, the images are written into it.
+        image that is drawn on. The other cases of the folder lack the new channels; runs continue to use those that
+        they have learned from. For a case that was opened from the folder, the images are written into it.
         """
         waiting = Waiting(waitForCompletion, onDone, onProgress)
         return self._channels.add(volumeNode, channels, firstChannel, waiting)
@@ -468,7 +468,7 @@ class ConsoleLogic(ScriptedLoadableModuleLogic):
 
         CT is in Hounsfield units, so all cases of the cohort folder are scaled alike. Of volumes from
         DICOM it is known already; others count as what the cohort folder has, and a volume that is known to be
-        something else is not written there. If the cohort folder has cases, this is said of the same channel of all
+        something else is not written there. If the cohort folder has cases, this holds for the same channel of all
         of them. Runs keep the scale that they were trained with. With "" it
         is as DICOM says.
         """
@@ -523,7 +523,7 @@ class ConsoleLogic(ScriptedLoadableModuleLogic):
     ) -> str:
         """Mark a slice as completely drawn; a slice without any label counts as empty. Returns its state.
 
-        `structures` are the names of the segments that the slice speaks for, by default all that exist now. The others,
+        `structures` are the names of the segments that the slice decides, by default all that exist now. The others,
         and segments that are added later, are unknown on it: neither filled nor trained there as absent, nor scored.
         To change the list, mark the slice again.
         """
@@ -571,7 +571,7 @@ class ConsoleLogic(ScriptedLoadableModuleLogic):
         return start_slice(self._changes, volumeNode, Plane.named(plane), index, scene.Start.named(start))
 
     def jumpToSlice(self, volumeNode, plane: str, index: int, sliceNode=None) -> None:
-        """Show a slice in a slice view: `sliceNode`, or the view for its plane. The other views are centred on it."""
+        """Show a slice in a slice view: `sliceNode`, or the view for its plane. The other views are centered on it."""
         plane = Plane.named(plane)
         scene.jump_to_slice(sliceNode or scene.slice_view_for(plane), volumeNode, plane, index)
 
@@ -814,7 +814,7 @@ class ConsoleLogic(ScriptedLoadableModuleLogic):
         return self._learning.start(volumeNodes, runName, settings, device, onDone, onProgress)
 
     def stopLearning(self) -> None:
-        """Stop learning while drawing; the run is stored then."""
+        """Stop learning while drawing, and store the run."""
         self._learning.stop()
 
     @property

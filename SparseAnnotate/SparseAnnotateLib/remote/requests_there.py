@@ -239,7 +239,7 @@ def correct_there(session: HostSession, params: Any, here: Callable[[Any], Any],
     except CancelledError:
         raise
     except ChangedHereError:
-        sentence = _("'{case}' was changed here while '{host}' worked on it. The next result takes the correction in.")
+        sentence = _("'{case}' was changed here while '{host}' worked on it. The next result will have the correction.")
         followed = {"notes": [not_followed_sentence(sentence.format(case=stored["case"], host=session.host.name))]}
     except SparseAnnotateError as error:
         again = _("To try again, repeat the command: nothing is stored twice.")

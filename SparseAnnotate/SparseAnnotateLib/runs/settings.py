@@ -71,7 +71,7 @@ class TrainingSettings:
         patch_2d: patch size of 2D models in pixels; None: planned.
         batch: patches per step of 3D models; None: planned.
         batch_2d: patches per step of 2D models; None: planned.
-        iterations: optimiser steps of each model, at most.
+        iterations: optimizer steps of each model, at most.
         iterations_2d: steps of the 2D model, at most; None: as many as `iterations`.
         iterations_final: steps of the final model, at most; None: as many as `iterations`.
         loss: a name from LOSSES.
@@ -109,7 +109,7 @@ class TrainingSettings:
         auxiliary_weight: weight of the loss of the auxiliary output that DenseVoxNet has in training (Yu 2017; 0.33 in
             the code of its authors); 0: no such output. Other networks have none.
         mean_teacher: weight of the agreement with a moving average of the model on undrawn voxels (Tarvainen 2017).
-        drawn_weight: how much a drawn voxel counts beside a pseudo-labelled one in the final model.
+        drawn_weight: how much a drawn voxel counts beside a pseudo-labeled one in the final model.
         pseudo_label_target: what the final model learns: 'mean', the mean probabilities of all sets of pseudo-labels;
             'sets', one set for each patch (Zheng 2020); 'auto': 'sets' for networks that see the mean, else 'mean'.
         random_share: with 'sets', share of the steps that fit a set chosen at random; the rest fit the nearest.

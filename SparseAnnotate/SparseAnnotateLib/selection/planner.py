@@ -138,9 +138,9 @@ def _plane(
     advice.append(
         Advice(
             _(
-                "Draw {plane} slices: in this plane, neighboring slices are most alike ({figures}; 1 is identical)."
+                "Draw {plane} slices: here slices are most like their drawn neighbors ({figures}; 1 is identical)."
             ).format(plane=best.value, figures=figures),
-            _("self-similarity of your images (reliability: see Testing/Benchmarks)"),
+            _("self-similarity of your images; for how reliable it is, see the benchmark of planes"),
         )
     )
     if not clearly:

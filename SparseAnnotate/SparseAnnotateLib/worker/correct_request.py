@@ -144,7 +144,7 @@ def _cleared(cohort: Cohort, case: str) -> CorrectResult:
     # Without reading them: this is also the way out of a damaged file.
     cohort.save_corrections(case, None)
     note = _("The corrections were removed.")
-    again = _("Results that have taken them in are out of date: fill or predict again.")
+    again = _("Results that were made with them are out of date: fill or predict again.")
     return CorrectResult(case, 0, 0, 0, "", (f"{note} {again}",))
 
 
@@ -175,7 +175,7 @@ def _spread(
     sure_path = cohort.uncertainty_path(run, case, "confidence") if run else cohort.fill_confidence_path(case)
     kind = _("prediction") if run else _("fill")
     if not path.is_file():
-        return "", 0, _("There is no {kind} yet. The next one takes the correction in.").format(kind=kind)
+        return "", 0, _("There is no {kind} yet. The next one will have the correction.").format(kind=kind)
     facts = read_facts(path)
     origin = Origin.from_facts(facts)
 
@@ -185,7 +185,7 @@ def _spread(
     if change := changes(before):
         if not changes(after):
             return str(path), 0, ""  # it has taken the correction in already
-        sentence = _("The {kind} is out of date ({change}) and was not changed. The next one takes the correction in.")
+        sentence = _("The {kind} is out of date ({change}) and was not changed. The next one will have the correction.")
         return "", 0, sentence.format(kind=kind, change=change)
     has_sure = sure_path.is_file() and belongs_to(sure_path, path)
     if sure_path.is_file() and not has_sure and not run:
@@ -211,7 +211,7 @@ def _spread(
         if sure_path.is_file():
             note = _(
                 "Only the voxels of the correction were changed, because the confidence of the prediction belongs to "
-                "another one. Predict the case again for an answer that takes the correction in."
+                "another one. Predict the case again for an answer with the correction."
             )
         else:
             note = _("The prediction is by the run alone: only the voxels of the correction were changed.")

@@ -152,7 +152,7 @@ def add(request: CreateRequest, watch: Watch) -> list[Case]:
         raise CohortError(
             _(
                 "'{folder}' is not a cohort yet: it has no '{file}'. Make one with 'sparse-annotate create', which "
-                "takes scans in the same ways."
+                "has the same options."
             ).format(folder=folder, file=COHORT_FILE)
         )
     return create(request, watch)

@@ -61,7 +61,7 @@ class RunSources:
 
         The prediction is kept on disk, so that a case is predicted once for each run.
         """
-        part = watch.part(0, 1, _("'{case}', by the run: ").format(case=name))
+        part = watch.part(0, 1, _("by the run: "))
         try:
             *_kept, notes = self._predictor.keep_likeliest(name, part, self.writes_uncertainty)
             found, more = self._predictor.likeliest(name, part, self._clean_up)

@@ -409,7 +409,7 @@ def test_a_channel_is_added_to_a_case_of_the_cohort_folder(mrml, logic, volumes,
     fill = logic.fillBetweenSlices(volume, "random_walk")
     logic.exportNnunet([volume, plain], tmp_path / "Dataset501_Balls")
     assert logic.cohort().channels == ()
-    with pytest.raises(BadInputError, match="are no channels with a name yet. Give the first channel a name"):
+    with pytest.raises(BadInputError, match="have no channel name yet. Give the first channel a name"):
         logic.addChannels(volume, {"T1": other})
     (note,) = logic.addChannels(volume, {"T1": other}, firstChannel="FLAIR")
     assert note == "The cohort folder has the further channel T1 now; its other cases lack it."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import inspect
 import json
 import re
 import shlex
@@ -113,6 +114,32 @@ def test_the_commands_that_the_pages_show_are_understood():
         parser().parse_args(shlex.split(line, comments=True)[1:])
 
 
+def test_the_console_methods_that_the_pages_show_have_these_arguments(embedded):
+    from SparseAnnotateLib.logic.console import ConsoleLogic
+
+    shown, unknown = 0, []
+    for page in pages():
+        text = page.read_text(encoding="utf-8")
+        blocks = re.findall(r"```(?:python|text)\n(.*?)```", text, re.DOTALL)
+        for call in [call for block in blocks if "logic." in block for call in calls_of_the_logic(block)]:
+            shown += 1
+            method = getattr(ConsoleLogic, call.func.attr)
+            inspect.signature(method).bind(None, *call.args, **{keyword.arg: None for keyword in call.keywords})
+        unknown += [name for name in re.findall(r"`logic\.(\w+)", text) if not hasattr(ConsoleLogic, name)]
+    assert shown >= 30
+    assert unknown == []
+
+
+def calls_of_the_logic(block: str) -> list[ast.Call]:
+    """The calls `logic.method(...)` of a code block, also those that are commented out."""
+    code = re.sub(r"^# (?=logic\.)", "", block, flags=re.MULTILINE)
+    return [
+        node
+        for node in ast.walk(ast.parse(code))
+        if isinstance(node, ast.Call) and ast.unparse(node.func).startswith("logic.")
+    ]
+
+
 def test_the_controls_that_the_pages_name_are_in_the_panel():
     import xml.etree.ElementTree as ElementTree
 
@@ -123,7 +150,7 @@ def test_the_controls_that_the_pages_name_are_in_the_panel():
     steps = re.findall(r"^\d\. .+$", (PROJECT / "README.md").read_text(encoding="utf-8"), re.MULTILINE)
     named += re.findall(r"\*\*([^*]+)\*\*", " ".join(steps))
     assert len(named) >= 30
-    assert sorted(set(named) - labels) == []
+    assert sorted({" ".join(name.split()) for name in named} - labels) == []
 
 
 def test_the_settings_that_the_pages_show_are_understood(tmp_path):
@@ -152,6 +179,47 @@ def test_the_reference_takes_all_its_parts_from_the_code():
     for name in places:
         assert len(from_code.PARTS[name]().splitlines()) >= 4, name
     assert "### applyFill" in from_code.console()
+
+
+def test_the_reference_of_the_panel_names_each_control_by_its_label():
+    import from_code
+
+    rows = dict(re.findall(r"^\| \*\*(.+?)\*\* \| (.+) \|$", from_code.panel(), re.MULTILINE))
+    assert rows["Preset"].startswith("See [Presets](methods.md#presets).")
+    assert "nearest drawn slice: Correct the outlines" in rows["Initialize from"]
+    assert {"Strategy", "Models", "Plan for", "Target", "Mark for", "Method", "Network", "Apply to", "Format"} <= set(
+        rows
+    )
+    assert not {"none", "all structures"} & set(rows)
+    assert "Smallest" in rows["In each volume"]
+    assert "Largest" in rows["In each volume"]
+
+
+BRITISH = re.compile(
+    r"\b(?:un)?(?:label|model|travel)l(?:ed|ing)\b|colour|neighbour|behaviour|favour|licence\b|\bgrey|centre[sd]?\b"
+    r"|(?:normal|initial|optim|maxim|minim|recogn|summar|general)is(?:e|ed|es|er|ing|ation)\b",
+    re.IGNORECASE,
+)
+
+
+def test_pages_messages_and_help_are_in_american_spelling():
+    texts = {str(page): page.read_text(encoding="utf-8") for page in pages()}
+    texts["SparseAnnotate.ui"] = (MODULE / "Resources" / "UI" / "SparseAnnotate.ui").read_text(encoding="utf-8")
+    for path in MODULE.rglob("*.py"):
+        texts[str(path)] = "\n".join(text for text in shown_texts(path) if " " in text)
+    texts = {name: re.sub(r"`[^`\n]+`|\]\([^)]+\)|doi\S+", "", text) for name, text in texts.items()}
+    assert {name: found for name, text in texts.items() if (found := BRITISH.findall(text))} == {}
+
+
+def shown_texts(path: Path) -> list[str]:
+    """The texts of a file that users read: messages that can be translated, and the help of commands."""
+    shown: list[str] = []
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        is_message = isinstance(node, ast.Call) and ast.unparse(node.func) in ("_", "show_line")
+        if is_message or (isinstance(node, ast.keyword) and node.arg in ("help", "description", "label")):
+            constants = [part.value for part in ast.walk(node) if isinstance(part, ast.Constant)]
+            shown += [text for text in constants if isinstance(text, str)]
+    return shown
 
 
 def test_the_version_is_the_same_wherever_it_is_given():

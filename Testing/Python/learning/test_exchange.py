@@ -142,7 +142,7 @@ def test_with_an_ignore_label_a_whole_volume_is_drawn_and_scribbles_are_reported
     np.testing.assert_array_equal(cohort.annotation("whole").labels, ball())
     assert cohort.ledger("scribbled").indices(Plane.AXIAL) == [5]
     assert len(warnings) == 1
-    assert "'scribbled': 4 labelled voxels do not lie on a fully labelled slice" in warnings[0]
+    assert "'scribbled': 4 labeled voxels do not lie on a fully labeled slice" in warnings[0]
 
 
 def test_ignored_voxels_of_annotated_slices_stay_undecided_and_are_ignored_again(tmp_path):
@@ -154,7 +154,7 @@ def test_ignored_voxels_of_annotated_slices_stay_undecided_and_are_ignored_again
     annotation = cohort.annotation("a")
     np.testing.assert_array_equal(annotation.supervised_mask(), labels != 2)
     assert annotation.undecided.sum() == 3 * 36
-    assert warnings == ["'a': 108 ignored voxels of its labelled slices stay undecided."]
+    assert warnings == ["'a': 108 ignored voxels of its labeled slices stay undecided."]
     again = export_nnunet_dataset(cohort, tmp_path / "Dataset008_Again", ["a"], Watch())
     np.testing.assert_array_equal(read_labels(again / "labelsTr" / "a.nii.gz", GRID), labels)
 

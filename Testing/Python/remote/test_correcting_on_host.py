@@ -134,7 +134,7 @@ def test_what_changes_here_meanwhile_is_not_overwritten(relay, cohort, monkeypat
     monkeypatch.setattr(HostFiles, "fetch_parts", correcting)
     done = corrected(relay, cohort)
     assert (
-        "'a' was changed here while 'gpu' worked on it. The next result takes the correction in." in done["notes"][-1]
+        "'a' was changed here while 'gpu' worked on it. The next result will have the correction." in done["notes"][-1]
     )
     assert done["changed"] == 0
     assert strokes_of(cohort) == 2

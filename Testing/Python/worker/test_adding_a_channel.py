@@ -86,7 +86,7 @@ def test_a_run_that_was_not_finished_is_resumed_with_its_own_channels(cohort, tm
 @pytest.mark.parametrize(
     ("more", "channel", "words"),
     [
-        ([], "T1=_t1", "are no channels with a name yet. Give the first channel a name, for example FLAIR"),
+        ([], "T1=_t1", "have no channel name yet. Give the first channel a name, for example FLAIR"),
         (["--first-channel", "T1"], "T1=_t1", "'T1' is the first channel of the cohort 'balls'"),
         (["--first-channel", "FLAIR"], "T1=_t2", "No file's name ends like a channel (T1=_t2)"),
         (["--first-channel", "FLAIR"], "T1", "Say what the file names of the channel end with, for example T1=_t1"),

@@ -106,6 +106,14 @@ def test_cancelling_at_any_moment_leaves_the_last_fill(trained):
     assert len(trained.fill_path(name).read_bytes()) == len(before)
 
 
+def test_the_progress_names_a_case_once_in_each_message(trained):
+    name, _other = trained.annotated_cases()
+    messages = []
+    filled(trained, Watch(lambda progress: messages.append(progress.message)), cases=(name,))
+    assert any("by the run" in message for message in messages)
+    assert max(message.count(f"'{name}'") for message in messages) == 1
+
+
 def test_a_case_that_the_run_cannot_predict_is_filled_without_it(trained, monkeypatch):
     from SparseAnnotateLib.learning.prediction import predictor
 

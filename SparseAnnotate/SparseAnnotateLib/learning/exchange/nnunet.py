@@ -269,15 +269,15 @@ def _case(
     if left:
         problem = counted(
             left,
-            _("{count} labelled voxel does not lie on a fully labelled slice and was left out."),
-            _("{count} labelled voxels do not lie on a fully labelled slice and were left out."),
+            _("{count} labeled voxel does not lie on a fully labeled slice and was left out."),
+            _("{count} labeled voxels do not lie on a fully labeled slice and were left out."),
         )
         warnings.append(_("'{case}': {problem}").format(case=name, problem=problem))
     if annotation.undecided is not None:
         problem = counted(
             int(np.count_nonzero(annotation.undecided)),
-            _("{count} ignored voxel of its labelled slices stays undecided."),
-            _("{count} ignored voxels of its labelled slices stay undecided."),
+            _("{count} ignored voxel of its labeled slices stays undecided."),
+            _("{count} ignored voxels of its labeled slices stay undecided."),
         )
         warnings.append(_("'{case}': {problem}").format(case=name, problem=problem))
     return annotation, None, warnings
