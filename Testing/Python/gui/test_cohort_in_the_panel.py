@@ -64,6 +64,7 @@ def test_a_second_person_gets_the_cases_that_are_free(panel, facade, folder):
     assert panel.ui.casesSelector.count == 5
     assert "The cases 'case 0', 'case 1', 'case 2', 'case 3', 'case 4' are open elsewhere: " in panel.message
     assert " is drawing there (process " in panel.message
+    assert panel.message_is == "note"
 
 
 def test_a_case_that_has_become_free_is_opened_though_none_was_before(panel, facade, folder):
@@ -73,6 +74,7 @@ def test_a_case_that_has_become_free_is_opened_though_none_was_before(panel, fac
         assert panel.ui.volumeList.count == 0
         assert panel.ui.casesSelector.count == 7
         assert panel.items
+        assert panel.message_is == "error"
         assert panel.ui.nextStepLabel.text == "Open a case of the cohort to begin."
         panel.ui.openCaseButton.click()
         panel.idle()
@@ -234,6 +236,7 @@ def test_a_damaged_file_of_codes_is_named_once_and_drawing_is_stored(panel, faca
     draw_next()
     panel.until(lambda: str(codes) in panel.message)
     assert "not the codes of the structures, until you restore or delete a file. Cannot use the file" in panel.message
+    assert panel.message_is == "note"
     draw_next()
     assert str(codes) not in panel.message
     assert [str(codes) in record.message for record in caplog.records].count(True) == 1
