@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -288,3 +291,39 @@ def test_slicer_opens_the_file_of_a_cohort(panel, facade, folder, mrml, monkeypa
     assert panel.ui.casesSelector.count == 2
     assert panel.panel.session.parameters.cohortFolder == str(folder)
     assert panel.panel.draw.table.chosen() is not None
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the names of open files are those of Linux")
+def test_a_click_on_drawn_waits_once_for_the_disk_for_each_file(panel, facade, folder, monkeypatch):
+    opened(panel, facade, folder)
+    cohort, panel.labels = Cohort.open(folder), ball()
+    steps: list[tuple[str, str]] = []
+    replace, fsync = os.replace, os.fsync
+
+    def note(what: str, path: str) -> None:
+        place = Path(path).relative_to(folder).parts[0]
+        if place != "cache":  # fingerprints are kept as soon as the images are old enough
+            steps.append((what, place))
+
+    def noted_fsync(number) -> None:
+        note("sync", os.readlink(f"/proc/self/fd/{number}"))
+        fsync(number)
+
+    def noted_replace(source, target) -> None:
+        note("rename", target)
+        replace(source, target)
+
+    def draw_next() -> None:
+        item = panel.panel.draw.table.chosen()
+        case = item.volumeNode.GetName()
+        panel.paint(item.index)
+        panel.ui.drawnButton.click()
+        panel.until(lambda: cohort.ledger(case).is_decided(Plane.named(item.plane), item.index))
+        panel.idle()
+
+    draw_next()  # with the colors of the structures, which are written once
+    monkeypatch.setattr(os, "fsync", noted_fsync)
+    monkeypatch.setattr(os, "replace", noted_replace)
+    draw_next()
+    written = ["annotations", "ledgers"]
+    assert steps == [(what, place) for place in written for what in ("sync", "rename")]
