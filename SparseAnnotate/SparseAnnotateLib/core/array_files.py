@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import math
 import mmap
-import os
 import threading
 import zlib
 from functools import lru_cache
@@ -30,8 +29,6 @@ def save_array(path: Path, array: np.ndarray) -> None:
         checked = _ChecksummedWriter(file)
         np.lib.format.write_array(checked, np.ascontiguousarray(array), allow_pickle=False)
         file.write(_MARK + f"{checked.checksum:08x}".encode("ascii"))
-        file.flush()
-        os.fsync(file.fileno())
 
 
 def is_whole_array(path: Path) -> bool:

@@ -19,10 +19,13 @@ _NAME_KEPT = 48  # characters: 192 bytes at most
 
 
 @contextmanager
-def written_atomically(path: str | Path) -> Iterator[Path]:
+def written_atomically(path: str | Path, is_synced: bool = False) -> Iterator[Path]:
     """Yield a temporary path beside `path`; when the block ends without an error, sync it and rename it to `path`.
 
     The temporary name keeps the file extension, because image writers choose the format by it.
+
+    Args:
+        is_synced: the block syncs the file itself, for example without the window waiting for it.
 
     Raises:
         FileWriteError: when the folder cannot be made or the file cannot be written; `path` is then unchanged.
@@ -33,8 +36,9 @@ def written_atomically(path: str | Path) -> Iterator[Path]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
-        with open(temporary, "rb+") as file:
-            os.fsync(file.fileno())
+        if not is_synced:
+            with open(temporary, "rb+") as file:
+                os.fsync(file.fileno())
         os.replace(temporary, path)
     except OSError as error:
         raise FileWriteError(why_not_written(path, error)) from error

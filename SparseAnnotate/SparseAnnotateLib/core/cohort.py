@@ -19,7 +19,7 @@ A cohort made by SparseAnnotate::
     runs/<run>/                  plan, card, metrics; weights and checkpoint of each model
     dicom/sources/<case>.json    of a case made from DICOM: its series; see `dicom_source`
     dicom/terminology.json       codes of the structures, as far as they are known
-    colors.json                  their colors, as they were last shown in Slicer; see `structure_colors`
+    colors.json                  their colors, as they were last chosen in Slicer; see `structure_colors`
     cache/                       may be deleted at any time
 
 <case> stands for the case's name, or for its beginning and a hash when it is long; see `case_names.file_stem`.

@@ -54,6 +54,9 @@ class CohortVoxels(CohortChannels):
     def channel_image(self, name: str, channel: str, geometry: VolumeGeometry) -> np.ndarray: ...
 
     @abstractmethod
+    def _channel_in_file(self, name: str, channel: str = "") -> int | None: ...
+
+    @abstractmethod
     def image_fingerprint(self, name: str, channels: Sequence[str] | None = None) -> str: ...
 
     @abstractmethod
@@ -190,9 +193,11 @@ class CohortVoxels(CohortChannels):
 
         Raises NotNumbersError.
         """
-        layered = LayeredFile.of(path) if image is None and not self.case(name).is_4d else None
+        number = self._channel_in_file(name, channel)
+        frames = 1 if number is None else len(self.channels)
+        layered = LayeredFile.of(path, number or 0, frames) if image is None else None
         # A further channel may lie on the grid in another order of axes, in which its voxels are compared.
-        if layered is not None and read_geometry(path).difference_from(self.geometry(name)) is None:
+        if layered is not None and read_geometry(path, number).difference_from(self.geometry(name)) is None:
             with suppress(NotLayeredError):
                 layers = _finite(layered.layers(), path)
                 return (yield from finding_fingerprint_of_layers(layered.shape, layered.dtype.itemsize, layers))

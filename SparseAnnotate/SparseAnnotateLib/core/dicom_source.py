@@ -6,7 +6,7 @@ It holds UIDs, which the hospital can trace to the patient, but neither names no
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -238,15 +238,19 @@ def known_codes(cohort: Cohort) -> dict[str, StructureCodes]:
     return {name: codes for name, codes in found.items() if codes is not None}
 
 
-def note_codes(cohort: Cohort, codes: Mapping[str, StructureCodes], are_newer: bool = False) -> None:
+def note_codes(
+    cohort: Cohort,
+    codes: Mapping[str, StructureCodes],
+    is_newer: Callable[[str, StructureCodes], bool] = lambda _name, _known: False,
+) -> None:
     """Keep the codes of the cohort's structures; the default ones say nothing. Raises FileWriteError.
 
     Args:
-        are_newer: they replace the codes that structures have already.
+        is_newer: called with a structure and the codes that are known of it; whether those here replace them.
     """
     known, ours = known_codes(cohort), set(cohort.labels.values())
     more = {name: found for name, found in codes.items() if name in ours and found != DEFAULT_CODES}
-    found = {**known, **more} if are_newer else {**more, **known}
+    found = known | {name: one for name, one in more.items() if name not in known or is_newer(name, known[name])}
     if found != known:
         tags = {name: one.for_slicer() for name, one in found.items()}
         write_json(cohort.state_folder / FOLDER / _CODES_FILE, KnownCodes(tags), checksum=False)

@@ -22,6 +22,10 @@ NOT_FILLED = (
     _("{count} case was not filled (others filled: {done}):\n{problems}"),
     _("{count} cases were not filled (others filled: {done}):\n{problems}"),
 )
+NOT_SENT = (
+    _("{count} case was not sent to the host:\n{problems}"),
+    _("{count} cases were not sent to the host:\n{problems}"),
+)
 NOT_RECOMMENDED = (
     _("{count} case was left out. Slices were recommended for {others}. {problems}"),
     _("{count} cases were left out. Slices were recommended for {others}. {problems}"),
@@ -106,7 +110,7 @@ def report_failed(
         each.append(rest.format(count=len(failed) - most))
     others = counted(done, _("the other one"), _("the other {count}"))
     message = counted(len(failed), *sentences, done=done, others=others, problems=joined(separator, each))
-    message = joined(" ", [message, more]) if more else message
+    message = joined(separator, [message, more]) if more else message
     is_partly = shown or done > 0
     raise PartlyDoneError(message, shown, [*failed, *also_failed]) if is_partly else BadInputError(message)
 

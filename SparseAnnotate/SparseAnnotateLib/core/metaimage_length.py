@@ -33,7 +33,7 @@ def metaimage_damage(path: Path) -> str:
 
     Headers of a kind that is not checked here are left to ITK. Raises OSError.
     """
-    fields, start = _header(path)
+    fields, start = metaimage_header(path)
     files = _named_files(path, fields)
     expected = _expected_bytes(fields)
     if files is None or expected is None or fields.get("BinaryData", "True").lower() == "false":
@@ -56,10 +56,10 @@ def metaimage_damage(path: Path) -> str:
 
 def metaimage_files(path: Path) -> list[Path] | None:
     """The files that hold the voxels; None when the header cannot be understood. Raises OSError."""
-    return _named_files(path, _header(path)[0])
+    return _named_files(path, metaimage_header(path)[0])
 
 
-def _header(path: Path) -> tuple[dict[str, str], int]:
+def metaimage_header(path: Path) -> tuple[dict[str, str], int]:
     """The fields, and where the content after them begins; the field 'LIST' holds a list of file names."""
     with open(path, "rb") as file:
         content = file.read(_LONGEST_HEADER)

@@ -86,7 +86,7 @@ def written_in_slabs(
     # Labels are mostly zeros, so the fastest compression is good enough.
     packer = zlib.compressobj(1, wbits=_GZIP) if compress else None
     rows = max(1, _SLAB_BYTES // max(1, array[0].nbytes))
-    with written_atomically(path) as temporary, open(temporary, "wb") as file:
+    with written_atomically(path, is_synced=True) as temporary, open(temporary, "wb") as file:
         checked = ChecksummedFile(file, ("\n".join(header) + "\n\n").encode("utf-8"))
         for first in range(0, len(array), rows):
             slab = array[first : first + rows]

@@ -1,8 +1,8 @@
-"""The colors of a cohort's structures, as they were last shown in Slicer: kept in colors.json."""
+"""The colors of a cohort's structures, as they were last chosen in Slicer: kept in colors.json."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Literal
@@ -31,16 +31,30 @@ def known_colors(cohort: Cohort) -> dict[str, Color]:
     return read_json(path, KnownColors).structures if path.is_file() else {}
 
 
-def note_colors(cohort: Cohort, colors: Mapping[str, Color]) -> None:
-    """Keep the colors of the cohort's structures, in place of earlier ones, where the folder can be written.
+def shown_color(color: Color) -> tuple[int, int, int]:
+    """A color as a screen shows it, from 0 to 255: it stays the same when it is written with fewer digits."""
+    red, green, blue = (round(255 * part) for part in color)
+    return red, green, blue
+
+
+def note_colors(cohort: Cohort, colors: Mapping[str, Color], is_newer: Callable[[str, Color], bool]) -> bool:
+    """Keep the colors of the cohort's structures; False where the folder cannot be written.
 
     Nothing else depends on them, so a damaged file is replaced.
+
+    Args:
+        is_newer: called with a structure and the color that is known of it; whether the one here replaces it.
     """
     known: dict[str, Color] = {}
     with suppress(BadInputError):
         known = known_colors(cohort)
     ours = set(cohort.labels.values())
-    found = known | {name: color for name, color in colors.items() if name in ours}
-    if found != known:
-        with suppress(FileWriteError):
-            write_json(cohort.state_folder / _FILE, KnownColors(found), checksum=False)
+    newer = {name for name, color in colors.items() if name not in known or is_newer(name, known[name])}
+    found = known | {name: colors[name] for name in newer & ours}
+    if found == known:
+        return True
+    try:
+        write_json(cohort.state_folder / _FILE, KnownColors(found), checksum=False)
+    except FileWriteError:
+        return False
+    return True

@@ -12,7 +12,6 @@ from ..core.channels import MOST_CHANNELS
 from ..core.messages import joined
 from .channel_row import ChannelRow
 from .session import PanelSession
-from .words import in_users_language
 
 
 class ChannelRows:
@@ -196,7 +195,7 @@ class ChannelRows:
         self._set_modalities()
         self._state = ()
         session.refresh()
-        session.say(in_users_language(joined(" ", [self._done(volume), *notes])))
+        session.say(self._done(volume), notes=notes)
 
     def _set_modalities(self) -> bool:
         """Say of the volumes what has been chosen; False when nothing was."""
@@ -259,7 +258,7 @@ class ChannelRows:
             self._state = ()
             session.refresh()
             stale = _("Fills and results of this case came from other channels: make them again.")
-            session.say(in_users_language(joined(" ", [self._done(volume), stale, *notes])))
+            session.say(joined(" ", [self._done(volume), stale]), notes=notes)
 
         session.start(
             _("Adding channels ..."), lambda **how: self._channels.add_rows(volume, added, first, **how), done

@@ -8,7 +8,7 @@ from typing import Any
 import qt
 from slicer.i18n import tr as _
 
-from ..core.messages import joined, listed
+from ..core.messages import listed
 from .event_loop import later
 from .session import PanelSession
 from .words import in_users_language
@@ -66,8 +66,7 @@ class CohortCases:
         if self._session.parameters is None:  # another module is shown: then when this one is shown again
             self._codes_problem = ""
             return
-        shown = self._ui.messageLabel.text
-        self._session.say(joined(" ", [*([shown] if shown else []), text]), is_error=True)
+        self._session.add_note(text)
 
     def held_elsewhere(self) -> dict[str, str]:
         """The cases with slices to do that others have open, each with who draws there."""
@@ -146,4 +145,4 @@ class CohortCases:
                 text += " " + _("({count} more notes: see logic.openingNotes() in the Python console)").format(
                     count=more
                 )
-            self._session.say(text, is_error=True)
+            self._session.say("", is_error=not nodes, notes=[text])

@@ -201,7 +201,7 @@ class CorrectingMode:
                         _("{count} more voxels of the result followed."),
                     )
                 )
-            self._session.say(joined(" ", [*text, *report.notes]))
+            self._session.say(joined(" ", text), notes=report.notes)
         elif report.notes:
             self._session.say(joined(" ", report.notes), is_error=True)
         self.refresh()

@@ -194,17 +194,18 @@ class DataStep(Step):
             copy=copy.GetName(), volume=volume.GetName(), name=node.GetName()
         )
         marked = self.logic.panel.marked_slice_count(node)
-        left_out = marked - self.logic.panel.marked_slice_count(copy)
+        left_out, notes = marked - self.logic.panel.marked_slice_count(copy), []
         if left_out:
-            text += " " + counted(
+            note = counted(
                 left_out,
                 _("{count} of {all} marked slices does not match a slice of this volume; its mark was not copied."),
                 _("{count} of {all} marked slices do not match slices of this volume; their marks were not copied."),
                 all=marked,
             )
+            notes.append(note)
         if self.logic.panel.has_corrections(node) and not self.logic.panel.has_corrections(copy):
-            text += " " + _("Its corrections were not copied, because they are of other voxels.")
-        self.session.say(text)
+            notes.append(_("Its corrections were not copied, because they are of other voxels."))
+        self.session.say(text, notes=notes)
 
     def _volumes_changed(self) -> None:
         parameters, chosen, checked = self.session.parameters, self.list.chosen, self.list.checked

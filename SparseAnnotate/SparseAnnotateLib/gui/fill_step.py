@@ -8,7 +8,7 @@ from typing import Any
 from slicer.i18n import tr as _
 
 from ..core import BadInputError
-from ..core.messages import counted, joined
+from ..core.messages import counted
 from ..core.registry import Entry
 from ..logic import FILL_METHODS
 from .choice_labels import choose, chosen_part, show_labels
@@ -107,7 +107,7 @@ class FillStep(Step):
         if not waiting:
             self._result.show(*filled)
             done = counted(len(filled), _("{count} volume was filled."), _("{count} volumes were filled."))
-            self.session.say(joined(" ", [done, *problems]), is_error=bool(problems))
+            self.session.say(done, is_error=not filled, notes=problems)
             return
         volume, *others = waiting
         text = _("Filling '{volume}' ({count} left) ...").format(volume=volume.GetName(), count=len(waiting))

@@ -9,7 +9,7 @@ import slicer
 from slicer.i18n import tr as _
 
 from ..core import BadInputError, Plane
-from ..core.messages import counted, joined
+from ..core.messages import counted
 from ..selection import FEATURES, STRATEGIES, Budget, PlanSettings, Scope, SelectionSettings
 from .choice_labels import choose, chosen_part
 from .data_step import PLANE_BOXES
@@ -229,7 +229,7 @@ class RecommendStep(Step):
         reasons = [f"{in_users_language(item.sentence)} ({in_users_language(item.source)})" for item in plan.advice]
         self.ui.planLabel.toolTip = "\n".join([*reasons, *map(in_users_language, plan.unknown)])
         self.session.refresh()
-        self.session.say(joined(" ", [_("'Use plan' fills in these settings."), *plan.unknown[:1]]))
+        self.session.say(_("'Use plan' fills in these settings."), notes=plan.unknown[:1])
 
     def _use_plan(self) -> None:
         plan, parameters = self._plan, self.session.parameters

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from slicer.i18n import tr as _
 
 from ..core import BadInputError
-from ..core.messages import counted, joined
+from ..core.messages import counted
 from .event_loop import later
 from .provenance_box import ProvenanceBox
 from .session import PanelSession
@@ -145,13 +145,14 @@ class ResultStep(Step):
         later(end)  # a large change has just been made
 
     def _say_applied(self, volume, left_out: list[str]) -> None:
-        text = [_("Applied to your segmentation; drawn slices are unchanged.")]
+        notes: list[str] = []
         own = self.logic.drawnIn(volume)
         unknown = [name for name in left_out if not self.logic.panel.segment_id(own, name)]
         if unknown:
             names = ", ".join(unknown)
-            text.append(_("Left out, because your segmentation has no such segment: {names}.").format(names=names))
-        self.session.say(joined(" ", [*text, *self.logic.applyReport(volume)]))
+            notes.append(_("Left out, because your segmentation has no such segment: {names}.").format(names=names))
+        done = _("Applied to your segmentation; drawn slices are unchanged.")
+        self.session.say(done, notes=[*notes, *self.logic.applyReport(volume)])
 
     def _discard(self) -> None:
         node = self.node

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -15,7 +15,7 @@ from ..core.permissions import forbidden_files_named
 from .words import in_users_language
 
 _PROGRESS_STEPS = 1000
-_ERROR_STYLE = "color: #d64541;"
+ERROR_STYLE, NOTE_STYLE = "color: #d64541;", "color: #b06f00;"
 
 
 class PanelSession:
@@ -42,7 +42,7 @@ class PanelSession:
         self._effort = self._cohort = self._earlier = None
         self._runs: list | None = None
         self._answers: dict[tuple, Any] | None = None
-        self._is_keeping_ledgers = False
+        self._is_keeping_ledgers = self._is_error = False
         self._pending: list[Callable[[], None]] = []
         ui.progressBar.maximum = _PROGRESS_STEPS
         ui.jobFrame.visible = False
@@ -151,14 +151,24 @@ class PanelSession:
 
     # --- messages -------------------------------------------------------------------------------------------------
 
-    def say(self, text: str, is_error: bool = False) -> None:
-        """Show a message at the top of the panel and in Slicer's status bar."""
-        text = in_users_language(text)
+    def say(self, text: str, is_error: bool = False, notes: Sequence[str] = ()) -> None:
+        """Show a message at the top of the panel and in Slicer's status bar.
+
+        Args:
+            is_error: what was asked for was not done.
+            notes: sentences to heed although it was done; they are shown after `text`, if there is one.
+        """
+        text = in_users_language(joined(" ", filter(None, [text, *notes])))
         self.ui.messageLabel.text = text
-        self.ui.messageLabel.styleSheet = _ERROR_STYLE if is_error else ""
+        self.ui.messageLabel.styleSheet = ERROR_STYLE if is_error else NOTE_STYLE if notes else ""
+        self._is_error = is_error
         self.ui.messageLabel.visible = bool(text)
         if text:
             slicer.util.showStatusMessage(text, 10000)
+
+    def add_note(self, note: str) -> None:
+        """Add a sentence to heed to the message that is shown; an error stays one."""
+        self.say(self.ui.messageLabel.text, is_error=self._is_error, notes=[note])
 
     def attempt(self, action: Callable[[], object], keep_message: bool = False) -> None:
         """Run an action; expected errors are shown in the panel, all others by Slicer."""

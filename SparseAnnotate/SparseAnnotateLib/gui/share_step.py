@@ -6,7 +6,7 @@ import ctk
 from slicer.i18n import tr as _
 
 from ..core import NNUNET_RUN, BadInputError
-from ..core.messages import counted, joined, listed
+from ..core.messages import counted, listed
 from .choice_labels import choose, chosen_part, show_labels
 from .cohort_cases import CohortCases
 from .panel_choices import BUNDLE, DATASET, DICOM, PREDICTIONS, runs_to_share, share_formats
@@ -201,7 +201,7 @@ class ShareStep(Step):
     def _exported(self, found) -> None:
         cases = counted(len(found.cases), _("1 volume"), _("{count} volumes")) if found.cases else ""
         text = _("Written: '{path}' ({cases}).") if cases else _("Written: '{path}'.")
-        self.session.say(joined(" ", [text.format(path=found.path, cases=cases), *found.warnings[:_NOTES_AT_MOST]]))
+        self.session.say(text.format(path=found.path, cases=cases), notes=found.warnings[:_NOTES_AT_MOST])
 
     # --- import ---------------------------------------------------------------------------------------------------
 
@@ -253,7 +253,7 @@ class ShareStep(Step):
                 path=found.path,
             )
             notes = [*found.warnings, *self.logic.openingNotes()]
-            self.session.say(joined(" ", [done, *notes[:_NOTES_AT_MOST]]))
+            self.session.say(done, notes=notes[:_NOTES_AT_MOST])
 
         self.session.start(_("Opening the cohort"), lambda **how: self.logic.openCohort(found.path, **how), opened)
 
@@ -262,4 +262,4 @@ class ShareStep(Step):
         names = in_users_language(listed([f"'{node.GetName()}'" for node in nodes], 3))
         made = counted(len(nodes), _("New segmentation: {names}."), _("New segmentations: {names}."), names=names)
         notes = self.logic.fillReport(nodes[0]).warnings if nodes else ()
-        self.session.say(joined(" ", [made, *notes[:_NOTES_AT_MOST]]))
+        self.session.say(made, notes=notes[:_NOTES_AT_MOST])

@@ -231,7 +231,7 @@ class TrainStep(Step):
         self._show_curves(run)
         self.session.refresh()
         message = _("'{run}' is trained. Click Run to segment a volume with it.").format(run=run)
-        self.session.say(joined(" ", [message, *self.logic.panel.run_notes(run)]))
+        self.session.say(message, notes=self.logic.panel.run_notes(run))
 
     def _estimate(self) -> None:
         session, chosen = self.session, self.session.parameters
@@ -270,7 +270,7 @@ class TrainStep(Step):
             time=duration(60 * plan.minutes), device=plan.device, models=models
         )
         self.session.refresh()
-        self.session.say(joined(" ", plan.notes))
+        self.session.say("", notes=plan.notes)
 
     def show_progress(self, progress: Progress) -> None:
         """Update the curves of the current training."""
@@ -326,7 +326,7 @@ class TrainStep(Step):
         made = counted(len(nodes), _("New segmentation: {names}."), _("New segmentations: {names}."), names=names)
         others = [node for node in nodes if node is not self._result.node]
         notes = [sentence for node in others for sentence in self.logic.fillReport(node).warnings]
-        self.session.say(joined(" ", [made, *notes[:_NOTES_AT_MOST]]))
+        self.session.say(made, notes=notes[:_NOTES_AT_MOST])
 
     def _recommend_next(self) -> None:
         if self.runs.chosen is None:

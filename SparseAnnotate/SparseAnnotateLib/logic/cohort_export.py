@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from .. import scene
 from ..client import Steps
-from ..core import BadInputError, Cohort, FileWriteError, Progress
-from ..core.dicom_source import note_codes
-from ..core.messages import _, joined
-from ..core.structure_colors import note_colors
+from ..core import BadInputError, Cohort, Progress
+from ..core.messages import _
 from .session import Session
+from .structure_looks import StructureLooks
 
 _WAIT_SECONDS = 10.0
-_LOG = logging.getLogger(__name__)
 
 
 class CohortExport:
@@ -23,15 +20,21 @@ class CohortExport:
 
     Several jobs may want to write at the same time, in pieces from the event loop. Then each first brings the one to
     its end that has begun: files that are half written are never left to another job.
-
-    Attributes:
-        codes_problem: why the codes of structures were not written the last time, as a message; '' if they were.
     """
 
     def __init__(self, session: Session):
         self._session = session
         self._under_way: _Writing | None = None
-        self.codes_problem = ""
+        self._looks = StructureLooks()
+
+    @property
+    def codes_problem(self) -> str:
+        """See `StructureLooks.codes_problem`."""
+        return self._looks.codes_problem
+
+    def forget_scene(self) -> None:
+        """Forget everything that belongs to the scene."""
+        self._looks = StructureLooks()
 
     def request(
         self, volume_nodes: Sequence, before_each: Callable[[Any], Iterator[None]] | None = None, **parameters: Any
@@ -108,26 +111,7 @@ class CohortExport:
             for _step in scene.exporting_case(cohort, node, segmentation, values, wait_seconds):
                 yield progress
             if segmentation is not None:
-                self._note_codes(cohort, segmentation)
-                note_colors(cohort, scene.colors_of(segmentation))
-
-    def _note_codes(self, cohort: Cohort, segmentation_node) -> None:
-        """Write the codes of the segments.
-
-        A file of theirs that is damaged or cannot be written must not keep what is drawn from being written.
-        """
-        problem = ""
-        try:
-            note_codes(cohort, scene.codes_of(segmentation_node), are_newer=True)
-        except BadInputError as error:
-            what = _("Drawings are stored, but not the codes of the structures, until you restore or delete a file.")
-            problem = joined(" ", [what, error.message])
-        except FileWriteError as error:
-            what = _("Drawings are stored, but not the codes of the structures.")
-            problem = joined(" ", [what, error.message])
-        if problem and problem != self.codes_problem:
-            _LOG.warning(problem)
-        self.codes_problem = problem
+                self._looks.note(cohort, segmentation)
 
     def fills(self, volume_nodes: Sequence) -> Steps:
         """Write the fills in the scene that are up to date with the drawn slices."""

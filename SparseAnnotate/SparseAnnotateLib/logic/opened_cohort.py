@@ -220,7 +220,7 @@ class OpenedCohort:
         self._changed.clear()
         self._applied.clear()
         self._problems.clear()
-        self._export.codes_problem = ""
+        self._export.forget_scene()
 
     def _require_idle(self) -> None:
         if self._session.jobs.is_busy:

@@ -9,13 +9,15 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from ..core import BadInputError, BusyError, CancelledError, Cohort, Plane, SparseAnnotateError, Watch, WorkerError
 from ..core.added_corrections import not_followed_sentence
 from ..core.failed_cases import (
+    NONE_RECOMMENDED,
     NOT_FILLED,
     NOT_LABELED,
+    NOT_SENT,
     PartlyDoneError,
     not_counted,
     recommended_sentences,
@@ -176,8 +178,10 @@ def answer_there(session: HostSession, method: str, params: Any, watch: Watch) -
     cohort, failed = opened(params), dict[str, SparseAnnotateError]()
     names = _cases_there(session, method, params, cohort, failed, watch.quiet())
     others = [name for name in names if name not in failed]
-    if not failed or not others:
+    if not failed:
         return _answer_there(session, method, params, watch)
+    if not others:
+        return report_failed(failed, 0, _sentences_of_none(method))
     more: list[str] = []
     also: tuple[str, ...] = ()
     try:
@@ -185,12 +189,30 @@ def answer_there(session: HostSession, method: str, params: Any, watch: Watch) -
     except PartlyDoneError as error:
         rows, more, also = error.shown, [error.message], error.failed
         others = [name for name in others if name not in also]
+    except (CancelledError, ConnectionLostError, CopyingNotAllowedError):
+        raise
+    except SparseAnnotateError as error:
+        _report_none_done(method, failed, others, error)
     if method == "recommend":
         total = (params.get("budget") or {}).get("total")
         kept = slices_kept(with_slices_to_do(cohort, failed))
         more = [*more, *filter(None, [not_counted(cohort, failed, params.get("planes", ()), total), kept])]
     sentences = _CASE_BY_CASE[method](rows)
     return report_failed(failed, len(others), sentences, shown=rows, more=joined(" ", more), also_failed=also)
+
+
+def _sentences_of_none(method: str) -> tuple[str, str]:
+    """How a request is reported that has done no case."""
+    return NONE_RECOMMENDED if method == "recommend" else _CASE_BY_CASE[method](())
+
+
+def _report_none_done(
+    method: str, failed: Mapping[str, SparseAnnotateError], sent: Sequence[str], error: SparseAnnotateError
+) -> NoReturn:
+    """Raise the error of the cases that were sent to a host together with those of cases that could not be sent."""
+    if len(sent) == 1 and not isinstance(error, (BusyError, ChangedHereError)):
+        report_failed({**failed, sent[0]: error}, 0, _sentences_of_none(method))
+    report_failed(failed, 0, NOT_SENT, more=error.message, is_always_partly=True)
 
 
 def _cases_there(
@@ -209,6 +231,8 @@ def _cases_there(
     if method == "recommend":
         failed |= cohort.images_not_drawn_on(names, watch)
         cohort.annotated_cases([name for name in names if name not in failed], failed)
+    elif failed and not params.get("model_only") and len(cohort.image_changes(names, watch)) == len(names):
+        failed |= cohort.images_not_drawn_on(names, watch)
     else:
         require_images(method, params, cohort, names, watch)
     files, others = CohortFiles(cohort), [name for name in names if name not in failed]

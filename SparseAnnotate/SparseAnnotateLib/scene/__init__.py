@@ -126,7 +126,7 @@ from .segment_editing import (
     slice_masks,
     watch_segmentation,
 )
-from .segment_looks import codes_of, colors_of
+from .segment_looks import SegmentLooks, codes_of, colors_of, keep_looks, looks_kept, looks_of
 from .segmentation_layers import segment_ids
 from .segmentation_nodes import geometry_problem, labels_of, segment_names, structure_names
 from .segments_alike import add_segments_like
@@ -169,6 +169,7 @@ __all__ = [
     "OpenedNodes",
     "ReadableWorklist",
     "ResultOrigin",
+    "SegmentLooks",
     "Start",
     "StoredFigures",
     "Unmarked",
@@ -244,11 +245,14 @@ __all__ = [
     "is_in_other_editor",
     "is_other_order",
     "jump_to_slice",
+    "keep_looks",
     "knowledge_mark",
     "label_values",
     "labels_of",
     "leaving_room",
     "ledger_of",
+    "looks_kept",
+    "looks_of",
     "made_by",
     "making_image",
     "making_layer",

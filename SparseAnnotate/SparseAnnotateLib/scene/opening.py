@@ -36,7 +36,7 @@ from .new_segmentations import new_segmentation
 from .node_names import savable
 from .opened_case import OpenedCase, note_opened
 from .results import FILL, origin_now, set_made_by, set_method, store_origin
-from .segment_looks import present_segments
+from .segment_looks import keep_looks, looks_of, present_segments
 from .segmentation_layers import segment_ids
 from .segmentation_nodes import segment_names
 from .undecided_store import store_undecided
@@ -133,6 +133,7 @@ def _opening(cohort: Cohort, case: str, nodes: OpenedNodes) -> Iterator[None]:
     # Each has a file of its own, and a damaged one is no reason to leave out the other.
     yield from _noting(nodes, lambda: present_segments(nodes.drawing, known_codes(cohort), {}))
     yield from _noting(nodes, lambda: present_segments(nodes.drawing, {}, known_colors(cohort)))
+    keep_looks(nodes.drawing, looks_of(nodes.drawing))
     if applied is not None:
         yield from noting_applied(nodes.volume, nodes.drawing, applied, _values_of(nodes.drawing, names))
     gone = {n for entry in annotation.ledger.entries for n in entry.structures or ()} - set(names.values())

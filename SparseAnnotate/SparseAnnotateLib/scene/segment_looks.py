@@ -3,14 +3,52 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
 
 import vtk
 
+from ..core import BadInputError
 from ..core.dicom_codes import StructureCodes
-from ..core.structure_colors import Color
+from ..core.strict_json import parse_json, to_text
+from ..core.structure_colors import Color, shown_color
 from .segmentation_layers import segment_ids
 
 _TERMINOLOGY_TAG = "TerminologyEntry"
+_ATTRIBUTE = "SparseAnnotate.Looks"
+
+
+@dataclass(frozen=True)
+class SegmentLooks:
+    """What the segments of a segmentation look like, by their names.
+
+    Attributes:
+        colors: as a screen shows them. codes: as Slicer's terminology tags.
+    """
+
+    colors: dict[str, tuple[int, int, int]] = field(default_factory=dict)
+    codes: dict[str, str] = field(default_factory=dict)
+
+
+def looks_of(segmentation_node) -> SegmentLooks:
+    """What the segments look like now."""
+    colors = {name: shown_color(color) for name, color in colors_of(segmentation_node).items()}
+    return SegmentLooks(colors, {name: codes.for_slicer() for name, codes in codes_of(segmentation_node).items()})
+
+
+def looks_kept(segmentation_node) -> SegmentLooks | None:
+    """What the segments looked like when a cohort folder last had it so, for `keep_looks`; None if it never had."""
+    text = segmentation_node.GetAttribute(_ATTRIBUTE)
+    with suppress(BadInputError):
+        return parse_json(text, SegmentLooks, _ATTRIBUTE) if text else None
+    return None
+
+
+def keep_looks(segmentation_node, looks: SegmentLooks) -> None:
+    """Note that a cohort folder has considered these looks: what differs later was changed in this segmentation."""
+    text = to_text(looks)
+    if segmentation_node.GetAttribute(_ATTRIBUTE) != text:
+        segmentation_node.SetAttribute(_ATTRIBUTE, text)
 
 
 def codes_of(segmentation_node) -> dict[str, StructureCodes]:

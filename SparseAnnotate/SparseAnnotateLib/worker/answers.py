@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -168,13 +167,18 @@ class Answers:
         return [*by_run, *earlier], [*why, *problems]
 
 
-def with_readable_drawings(cohort: Cohort, names: Sequence[str]) -> list[str]:
-    """Those of these cases whose drawn slices can be read; reading the others raises what is wrong."""
+def with_readable_drawings(
+    cohort: Cohort, names: Sequence[str], failed: dict[str, SparseAnnotateError] | None = None
+) -> list[str]:
+    """Those of these cases whose drawn slices can be read; `failed` gets the errors of the others."""
     found = []
     for name in names:
-        with suppress(SparseAnnotateError):
+        try:
             cohort.annotation(name)
             found.append(name)
+        except SparseAnnotateError as error:
+            if failed is not None:
+                failed[name] = error
     return found
 
 

@@ -83,9 +83,12 @@ def fill(request: FillRequest, watch: Watch) -> list[FillResult]:
     failed: dict[str, SparseAnnotateError] = {}
     names = _annotated(cohort, request.cases, failed)
     require_writable_folders_of(of(name) for of in (cohort.fill_path, cohort.fill_confidence_path) for name in names)
-    usable = _usable(cohort, names, watch)
+    refused: dict[str, SparseAnnotateError] = {}  # named when the case is filled
+    usable = _usable(cohort, names, watch, refused)
     if not usable:
-        cohort.require_images_drawn_on(names, watch)
+        if not failed and len(cohort.image_changes(names, watch)) == len(names):
+            cohort.require_images_drawn_on(names, watch)  # all in one sentence
+        report_failed({**failed, **refused}, 0, NOT_FILLED)
     if len(names) == 1 and not request.run:
         cohort.annotation(names[0]).require_labels(names[0])
     runs = None
@@ -133,10 +136,13 @@ def _filled(cohort: Cohort, answers: Answers, name: str, watch: Watch) -> FillRe
     )
 
 
-def _usable(cohort: Cohort, names: Sequence[str], watch: Watch) -> list[str]:
-    """Those cases whose drawings and images can be read, and belong to each other, as far as that is known."""
-    refused = cohort.images_not_drawn_on(names, watch)  # named when the case is filled
-    return with_readable_drawings(cohort, [name for name in names if name not in refused])
+def _usable(cohort: Cohort, names: Sequence[str], watch: Watch, refused: dict[str, SparseAnnotateError]) -> list[str]:
+    """Those cases whose drawings and images can be read, and belong to each other, as far as that is known.
+
+    `refused` gets the errors of the others.
+    """
+    refused |= cohort.images_not_drawn_on(names, watch)
+    return with_readable_drawings(cohort, [name for name in names if name not in refused], refused)
 
 
 def _annotated(cohort: Cohort, names: Sequence[str], failed: dict[str, SparseAnnotateError]) -> list[str]:

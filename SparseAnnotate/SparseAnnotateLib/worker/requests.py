@@ -158,8 +158,7 @@ def environment(request: EnvironmentRequest, watch: Watch) -> dict[str, Any]:
 def draw(request: DrawRequest, watch: Watch) -> list[CaseResult]:
     """Copy the reference to the recommended slices of every case that has both.
 
-    Raises BadInputError before any is drawn when images are not those that were drawn on; PartlyDoneError when some
-    cases could not be drawn, after the others have been.
+    Raises PartlyDoneError when some cases could not be drawn, after the others have been.
     """
     cohort = _open(request)
     results, todo, failed = list[CaseResult](), list[str](), dict[str, SparseAnnotateError]()
@@ -173,8 +172,10 @@ def draw(request: DrawRequest, watch: Watch) -> list[CaseResult]:
     if not todo and not failed:
         raise BadInputError(_("No case with a reference has recommended slices left to draw. Recommend some first."))
     changed = cohort.image_changes(todo, watch)
-    if changed:
+    if changed and len(changed) == len(todo) and not failed:
         raise BadInputError(changed_images_sentence(changed))
+    failed |= {name: BadInputError(changed_images_sentence({name: change})) for name, change in changed.items()}
+    todo = [name for name in todo if name not in changed]
     for number, name in enumerate(todo):
         watch.step(number / len(todo), _("drawing '{case}'").format(case=name))
         try:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from SparseAnnotateLib.core import Cohort, VolumeGeometry, pieces
+from SparseAnnotateLib.core import Case, Cohort, VolumeGeometry, pieces
 from SparseAnnotateLib.core.cohort_voxels import CohortVoxels
 from SparseAnnotateLib.core.images import read_image, write_image
 from SparseAnnotateLib.core.layer_reading import LayeredFile, NotLayeredError
@@ -19,6 +19,7 @@ from SparseAnnotateLib.core.voxel_fingerprint import finding_voxel_fingerprint
 
 SHAPE = (5, 6, 7)
 GEOMETRY = VolumeGeometry.from_spacing(SHAPE, (2.0, 1.0, 1.0))
+NAMES = ("a.nrrd", "a.nhdr", "a.nii", "a.nii.gz", "a.mha", "a.mhd")
 TYPES = ("uint8", "int8", "uint16", "int16", "uint32", "int32", "float32", "float64")
 
 
@@ -34,7 +35,7 @@ def written(path: Path, array: np.ndarray, compress: bool = True) -> Path:
 
 
 @pytest.mark.parametrize("dtype", TYPES)
-@pytest.mark.parametrize("name", ["a.nrrd", "a.nii", "a.nii.gz"])
+@pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("compress", [True, False])
 def test_layers_are_those_that_itk_reads(tmp_path, name, dtype, compress):
     path = written(tmp_path / name, image(dtype), compress)
@@ -54,12 +55,48 @@ def test_scaled_files_are_left_to_itk(tmp_path, slope_and_intercept):
 
 
 def test_other_files_are_left_to_itk(tmp_path):
-    assert LayeredFile.of(written(tmp_path / "a.mha", image())) is None
-    assert LayeredFile.of(written(tmp_path / "a.nhdr", image())) is None
     assert LayeredFile.of(tmp_path / "none.nii") is None
+    written(tmp_path / "a.mha", image(), compress=False)
+    content = (tmp_path / "a.mha").read_bytes()
+    for line, other in (
+        (b"ElementType = MET_SHORT", b"ElementType = MET_LONG"),
+        (b"BinaryDataByteOrderMSB = False\n", b""),
+        (b"CompressedData = False", b"HeaderSize = 10"),
+        (b"CompressedData = False", b"ElementToIntensityFunctionSlope = 2"),
+        (b"CompressedData = False", b"ElementNumberOfChannels = 2"),
+        (b"ElementDataFile = LOCAL", b"ElementDataFile = LIST\na.raw\nb.raw"),
+        (b"DimSize = 7 6 5", b"DimSize = 7 6 5 1"),
+        (b"DimSize = 7 6 5", b"DimSize = 7 6"),
+    ):
+        assert line in content
+        (tmp_path / "b.mha").write_bytes(content.replace(line, other))
+        assert LayeredFile.of(tmp_path / "b.mha") is None
+    written(tmp_path / "a.nhdr", image())
+    content = (tmp_path / "a.nhdr").read_bytes()
+    for line, other in (
+        (b"kinds: domain domain domain", b"kinds: vector domain domain"),
+        (b"encoding: gzip", b"encoding: bzip2"),
+        (b"encoding: gzip", b"encoding: gzip\nbyte skip: 3"),
+        (b"data file: a.raw.gz", b"data file: LIST\na.raw.gz\na.raw.gz"),
+    ):
+        assert line in content
+        (tmp_path / "b.nhdr").write_bytes(content.replace(line, other))
+        assert LayeredFile.of(tmp_path / "b.nhdr") is None
 
 
-@pytest.mark.parametrize("name", ["a.nrrd", "a.nii", "a.nii.gz"])
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("compress", [True, False])
+def test_layers_of_a_4d_file_are_those_that_itk_reads(tmp_path, name, compress):
+    frames = [sitk.GetImageFromArray(image(shape=SHAPE) + number) for number in range(3)]
+    sitk.WriteImage(sitk.JoinSeries(frames), str(tmp_path / name), useCompression=compress)
+    for number in range(3):
+        layered = LayeredFile.of(tmp_path / name, number, 3)
+        np.testing.assert_array_equal(np.stack(list(layered.layers())), read_image(tmp_path / name, number)[0])
+    assert LayeredFile.of(tmp_path / name) is None
+    assert LayeredFile.of(tmp_path / name, 0, 2) is None
+
+
+@pytest.mark.parametrize("name", ["a.nrrd", "a.nii", "a.nii.gz", "a.mha"])
 def test_a_file_that_is_cut_off_or_damaged_is_not_read(tmp_path, name):
     path = written(tmp_path / name, image())
     content = path.read_bytes()
@@ -74,11 +111,11 @@ def test_a_file_that_is_cut_off_or_damaged_is_not_read(tmp_path, name):
             list(LayeredFile.of(path).layers())
 
 
-@pytest.mark.parametrize("name", ["a.nrrd", "a.nii.gz"])
-def test_an_image_that_was_saved_again_is_compared_without_all_of_it_in_memory(tmp_path, monkeypatch, name):
+@pytest.mark.parametrize("name", ["a.nrrd", "a.nhdr", "a.nii.gz", "a.mha"])
+@pytest.mark.parametrize("compress", [True, False])
+def test_an_image_that_was_saved_again_is_compared_without_all_of_it_in_memory(tmp_path, monkeypatch, name, compress):
     array = image(shape=(40, 512, 512))
-    path = tmp_path / name
-    write_image(path, array, VolumeGeometry.from_spacing(array.shape, (1.0, 1.0, 1.0)))
+    path = written(tmp_path / name, array, compress)
     cohort = Cohort.create(tmp_path / "cohort", "one")
     cohort.add_case("a", path)
     monkeypatch.setattr(CohortVoxels, "_kept_voxels", lambda *_: None)
@@ -88,6 +125,23 @@ def test_an_image_that_was_saved_again_is_compared_without_all_of_it_in_memory(t
     tracemalloc.stop()
     assert found == result_of(finding_voxel_fingerprint(array))
     assert peak < array.nbytes / 2  # of which 4 MB are the pieces of the file
+
+
+@pytest.mark.parametrize("name", ["a.nrrd", "a.nii.gz", "a.mha"])
+def test_channels_of_a_4d_image_are_compared_without_all_of_it_in_memory(tmp_path, monkeypatch, name):
+    arrays = [image(shape=(40, 512, 512)) + number for number in range(2)]
+    joined = sitk.JoinSeries([sitk.GetImageFromArray(array) for array in arrays])
+    cohort = Cohort.create(tmp_path / "cohort", "one", channels=("T1", "T2"))
+    sitk.WriteImage(joined, str(cohort.folder / name), useCompression=True)
+    cohort.add_cases([Case("a", name, is_4d=True)], channels=("T1", "T2"))
+    monkeypatch.setattr(CohortVoxels, "_kept_voxels", lambda *_: None)
+    tracemalloc.start()
+    found = cohort.voxel_marks("a")
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    expected = [result_of(finding_voxel_fingerprint(array)) for array in arrays]
+    assert found == dict(zip(("T1", "T2"), expected, strict=True))
+    assert peak < arrays[0].nbytes / 2
 
 
 def test_voxels_that_are_no_numbers_have_no_fingerprint(tmp_path):

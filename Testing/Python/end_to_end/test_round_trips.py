@@ -16,6 +16,7 @@ from SparseAnnotateLib.core import BadInputError, Cohort, Plane, SliceState, Spa
 from SparseAnnotateLib.core.corrections import Stroke
 from SparseAnnotateLib.core.dicom_source import known_codes
 from SparseAnnotateLib.core.images import read_labels, read_percent, write_image
+from SparseAnnotateLib.core.structure_colors import known_colors
 from SparseAnnotateLib.learning.training.training_run import train
 from SparseAnnotateLib.runs import TrainingSettings
 
@@ -27,6 +28,11 @@ NAMES = {1: 'Größe "links"/rechts', 3: "kern's & ~^|; <b>", 4: "nie\u00a0gezei
 LIVER = (
     "Segmentation category and type - 3D Slicer General Anatomy list~SCT^123037004^Anatomical Structure~"
     "SCT^10200004^Leber (groß)~SCT^7771000^Left~Anatomic codes - DICOM master list~^^~^^"
+)
+
+KIDNEY = (
+    "Segmentation category and type - 3D Slicer General Anatomy list~SCT^123037004^Anatomical Structure~"
+    "SCT^64033007^Kidney~^^~Anatomic codes - DICOM master list~^^~^^"
 )
 
 
@@ -379,3 +385,75 @@ def test_damaged_colors_are_named_when_a_case_is_opened_and_replaced_with_the_ne
     (volume,) = logic.openCohort(folder, cases=["b"])
     assert not logic.openingNotes()
     assert Segments.of(logic.drawnIn(volume)).colors[1] == (0.25, 0.5, 0.75)
+
+
+def known_looks(folder, name: str) -> tuple:
+    cohort = Cohort.open(folder)
+    codes = known_codes(cohort).get(name)
+    return known_colors(cohort).get(name), codes.for_slicer() if codes is not None else None
+
+
+@pytest.mark.parametrize("is_saved_between", [False, True])
+def test_the_last_change_of_a_color_or_a_code_stays_whichever_case_is_marked_last(
+    mrml, logic, embedded, folder, tmp_path, is_saved_between
+):
+    name, red, blue = NAMES[1], (0.9, 0.123456789, 0.1), (0.123456789, 0.1, 0.9)
+    nodes = logic.openCohort(folder)
+    first, second = (logic.drawnIn(node).GetSegmentation().GetNthSegment(0) for node in nodes)
+    for number, segment in enumerate((first, second)):
+        segment.SetColor(*red)
+        segment.SetTag("TerminologyEntry", KIDNEY)
+        logic.markEmpty(nodes[number], "axial", 0)
+    assert known_looks(folder, name) == (red, KIDNEY)
+    if is_saved_between:
+        embedded.save_scene(tmp_path / "scene.mrb")
+        close(mrml, logic)
+        embedded.load_scene(tmp_path / "scene.mrb")
+        logic.cohortFolder = folder
+        found = scene.opened_volumes(str(folder))
+        nodes = [found[key] for key in sorted(found)]
+        first, second = (logic.drawnIn(node).GetSegmentation().GetNthSegment(0) for node in nodes)
+    first.SetColor(*blue)
+    first.SetTag("TerminologyEntry", LIVER)
+    logic.markEmpty(nodes[0], "axial", 1)
+    logic.markEmpty(nodes[1], "axial", 1)
+    assert known_looks(folder, name) == (blue, LIVER)
+    # What is changed in the other case after that is newer again, also back to what was there before.
+    second.SetColor(0.1, 0.9, 0.1)
+    second.SetTag("TerminologyEntry", LIVER)
+    logic.markEmpty(nodes[1], "axial", 2)
+    logic.markEmpty(nodes[0], "axial", 2)
+    assert known_looks(folder, name) == ((0.1, 0.9, 0.1), LIVER)
+    second.SetColor(*red)
+    second.SetTag("TerminologyEntry", KIDNEY)
+    logic.markEmpty(nodes[1], "axial", 3)
+    logic.markEmpty(nodes[0], "axial", 3)
+    assert known_looks(folder, name) == (red, KIDNEY)
+
+
+def test_volumes_that_were_not_opened_write_no_earlier_color_back(mrml, logic, tmp_path):
+    logic.cohortFolder = tmp_path / "new"
+    nodes = []
+    for number in range(3):
+        node = mrml.util.addVolumeFromArray(noisy_image(ball(), number), np.diag([-1.0, 1.0, 2.0, 1.0]), f"v{number}")
+        segment = logic.segmentationNode(node).GetSegmentation()
+        segment.AddEmptySegment("ball", "ball")
+        segment.GetSegment("ball").SetColor(0.9, 0.1, 0.1)
+        logic.markEmpty(node, "axial", 0)
+        nodes.append(node)
+    logic.segmentationNode(nodes[1]).GetSegmentation().GetSegment("ball").SetColor(0.1, 0.1, 0.9)
+    for node in nodes:
+        list(logic._exportingLabels([node]))
+    assert known_looks(tmp_path / "new", "ball")[0] == (0.1, 0.1, 0.9)
+    # In another scene, a volume that has its own from before says nothing newer.
+    close(mrml, logic)
+    logic.cohortFolder = tmp_path / "new"
+    node = mrml.util.addVolumeFromArray(noisy_image(ball(), 7), np.diag([-1.0, 1.0, 2.0, 1.0]), "v7")
+    segment = logic.segmentationNode(node).GetSegmentation()
+    segment.AddEmptySegment("ball", "ball")
+    logic.markEmpty(node, "axial", 0)
+    list(logic._exportingLabels([node]))
+    assert known_looks(tmp_path / "new", "ball")[0] == (0.1, 0.1, 0.9)
+    segment.GetSegment("ball").SetColor(0.1, 0.9, 0.1)
+    list(logic._exportingLabels([node]))
+    assert known_looks(tmp_path / "new", "ball")[0] == (0.1, 0.9, 0.1)

@@ -92,6 +92,13 @@ class Person:
         return self.ui.messageLabel.text
 
     @property
+    def message_is(self) -> str:
+        """How the message looks: as an 'error', as something done with a 'note', or 'plain'."""
+        from SparseAnnotateLib.gui.session import ERROR_STYLE, NOTE_STYLE
+
+        return {ERROR_STYLE: "error", NOTE_STYLE: "note", "": "plain"}[self.ui.messageLabel.styleSheet]
+
+    @property
     def job(self) -> str:
         """What the panel says of the work."""
         return self.ui.jobLabel.text

@@ -230,7 +230,7 @@ def test_errors_are_sentences_in_the_panel(panel):
     panel.recommend(10.0)
     ui.drawnButton.click()
     assert "has no segment. Add one for each structure" in panel.message
-    assert "color" in ui.messageLabel.styleSheet
+    assert panel.message_is == "error"
     for name in ("axialCheckBox", "coronalCheckBox", "sagittalCheckBox"):
         getattr(ui, name).checked = False
     assert not ui.recommendButton.enabled
@@ -469,3 +469,19 @@ def test_a_finished_structure_is_changed_only_if_asked_for_and_this_is_reported_
     ui.fillButton.click()
     panel.idle()
     assert not ui.finishedTooCheckBox.checked, "another result is shown now"
+
+
+def test_a_note_on_what_was_done_does_not_look_like_an_error_and_leaves_an_error_one(panel):
+    session = panel.panel.session
+    session.say("Done.")
+    assert panel.message_is == "plain"
+    session.add_note("But look at this.")
+    assert (panel.message, panel.message_is) == ("Done. But look at this.", "note")
+    session.say("Not done.", is_error=True)
+    session.add_note("And look at this.")
+    assert (panel.message, panel.message_is) == ("Not done. And look at this.", "error")
+    session.say("Done.")
+    assert panel.message_is == "plain"
+    session.say("")
+    session.add_note("Look at this.")
+    assert (panel.message, panel.message_is) == ("Look at this.", "note")

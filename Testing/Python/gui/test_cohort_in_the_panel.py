@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -64,6 +67,7 @@ def test_a_second_person_gets_the_cases_that_are_free(panel, facade, folder):
     assert panel.ui.casesSelector.count == 5
     assert "The cases 'case 0', 'case 1', 'case 2', 'case 3', 'case 4' are open elsewhere: " in panel.message
     assert " is drawing there (process " in panel.message
+    assert panel.message_is == "note"
 
 
 def test_a_case_that_has_become_free_is_opened_though_none_was_before(panel, facade, folder):
@@ -73,6 +77,7 @@ def test_a_case_that_has_become_free_is_opened_though_none_was_before(panel, fac
         assert panel.ui.volumeList.count == 0
         assert panel.ui.casesSelector.count == 7
         assert panel.items
+        assert panel.message_is == "error"
         assert panel.ui.nextStepLabel.text == "Open a case of the cohort to begin."
         panel.ui.openCaseButton.click()
         panel.idle()
@@ -234,6 +239,7 @@ def test_a_damaged_file_of_codes_is_named_once_and_drawing_is_stored(panel, faca
     draw_next()
     panel.until(lambda: str(codes) in panel.message)
     assert "not the codes of the structures, until you restore or delete a file. Cannot use the file" in panel.message
+    assert panel.message_is == "note"
     draw_next()
     assert str(codes) not in panel.message
     assert [str(codes) in record.message for record in caplog.records].count(True) == 1
@@ -285,3 +291,39 @@ def test_slicer_opens_the_file_of_a_cohort(panel, facade, folder, mrml, monkeypa
     assert panel.ui.casesSelector.count == 2
     assert panel.panel.session.parameters.cohortFolder == str(folder)
     assert panel.panel.draw.table.chosen() is not None
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the names of open files are those of Linux")
+def test_a_click_on_drawn_waits_once_for_the_disk_for_each_file(panel, facade, folder, monkeypatch):
+    opened(panel, facade, folder)
+    cohort, panel.labels = Cohort.open(folder), ball()
+    steps: list[tuple[str, str]] = []
+    replace, fsync = os.replace, os.fsync
+
+    def note(what: str, path: str) -> None:
+        place = Path(path).relative_to(folder).parts[0]
+        if place != "cache":  # fingerprints are kept as soon as the images are old enough
+            steps.append((what, place))
+
+    def noted_fsync(number) -> None:
+        note("sync", os.readlink(f"/proc/self/fd/{number}"))
+        fsync(number)
+
+    def noted_replace(source, target) -> None:
+        note("rename", target)
+        replace(source, target)
+
+    def draw_next() -> None:
+        item = panel.panel.draw.table.chosen()
+        case = item.volumeNode.GetName()
+        panel.paint(item.index)
+        panel.ui.drawnButton.click()
+        panel.until(lambda: cohort.ledger(case).is_decided(Plane.named(item.plane), item.index))
+        panel.idle()
+
+    draw_next()  # with the colors of the structures, which are written once
+    monkeypatch.setattr(os, "fsync", noted_fsync)
+    monkeypatch.setattr(os, "replace", noted_replace)
+    draw_next()
+    written = ["annotations", "ledgers"]
+    assert steps == [(what, place) for place in written for what in ("sync", "rename")]

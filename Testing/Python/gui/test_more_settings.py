@@ -79,5 +79,6 @@ def test_all_volumes_are_filled_and_one_that_cannot_be_is_named(panel):
     panel.ui.fillAllButton.click()
     panel.until(lambda: "2 volumes were filled." in panel.message)
     assert "'second': " in panel.message
+    assert panel.message_is == "note"
     results = [panel.logic.panel.latest_result(node) is not None for node in (first, *others)]
     assert results == [True, False, True, False]

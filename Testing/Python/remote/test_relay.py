@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 import os
+import re
 import shutil
 import socket
 from pathlib import Path
@@ -282,6 +283,46 @@ def test_a_damaged_case_is_named_and_the_others_are_done_there(relay, cohort, me
     assert f"'{case}': " in error.value.message
     assert words in error.value.message
     assert {row["case"] for row in error.value.shown} == {"a", "b"} - {case}
+
+
+@needs_ssh_server
+@pytest.mark.parametrize("method", ["fill", "recommend"])
+def test_cases_that_cannot_be_sent_are_named_though_all_others_fail_there(relay, cohort, method):
+    remove_image(cohort)
+    write_image(cohort.image_path("b"), noisy_image(LABELS, 7), GEOMETRY)
+    request = {"cohort": str(cohort.folder), "method": "shape"} if method == "fill" else recommending(cohort)
+    with pytest.raises(BadInputError, match="2 cases ") as error:
+        relay.answer(method, request, Watch(), always_there=True)
+    assert re.search("'a': .*a.nrrd' does not exist", error.value.message)
+    assert "'b': " in error.value.message
+    assert "not the one that was drawn on" in error.value.message
+
+
+@needs_ssh_server
+def test_all_cases_that_fail_here_and_on_the_host_are_named(relay, cohort):
+    remove_image(cohort)
+    for number, name in enumerate("cd"):
+        cohort.add_case(name, noisy_image(LABELS, number), GEOMETRY)
+    request = {"cohort": str(cohort.folder), "method": "shape"}
+    with pytest.raises(BadInputError) as one:
+        relay.answer("fill", {**request, "cases": ["a", "c"]}, Watch(), always_there=True)
+    assert one.value.message.startswith("2 cases were not filled (others filled: 0):\n'a': ")
+    assert "\n'c': On 'gpu': " in one.value.message
+    with pytest.raises(BadInputError) as several:
+        relay.answer("fill", {**request, "cases": ["a", "c", "d"]}, Watch(), always_there=True)
+    assert several.value.message.startswith("1 case was not sent to the host:\n'a': ")
+    assert "\nOn 'gpu': 2 cases were not filled (others filled: 0):\n'c': " in several.value.message
+    assert "\n'd': " in several.value.message
+
+
+@needs_ssh_server
+def test_all_cases_that_cannot_be_sent_are_named(relay, cohort):
+    damage_header(cohort)
+    remove_image(cohort)
+    with pytest.raises(BadInputError, match="2 cases were not filled") as error:
+        relay.answer("fill", {"cohort": str(cohort.folder), "method": "shape"}, Watch(), always_there=True)
+    assert "\n'a': " in error.value.message
+    assert "\n'b': " in error.value.message
 
 
 def drawn_more(cohort: Cohort) -> None:

@@ -197,6 +197,14 @@ def test_a_case_whose_drawing_is_damaged_is_named_and_the_others_are_filled(ball
     assert (good.case, bool(good.summary)) == ("ball_1", True)
     with pytest.raises(SparseAnnotateError, match=path.name):
         filled(ball_cohort, cases=("ball_0",))
+    image, geometry = ball_cohort.image("ball_1")
+    write_image(ball_cohort.image_path("ball_1"), image + 1, geometry)
+    for cases in ((), ("ball_0", "ball_1")):
+        with pytest.raises(BadInputError, match="2 cases were not filled") as none:
+            filled(ball_cohort, cases=cases)
+        assert "'ball_0': " in none.value.message
+        assert path.name in none.value.message
+        assert "'ball_1': The image of case 'ball_1' is not the one that was drawn on" in none.value.message
 
 
 def test_a_folder_that_cannot_be_written_is_reported_before_anything_is_filled(ball_cohort, monkeypatch):

@@ -82,7 +82,7 @@ def test_a_training_on_it_is_refused_before_it_waits_in_a_queue(replaced, cases)
     assert not (replaced.state_folder / "jobs" / "1").exists()
 
 
-def test_when_references_are_copied_no_case_is_drawn_before_all_images_have_been_looked_at(ball_cohort, tmp_path):
+def test_references_are_copied_to_the_other_cases(ball_cohort, tmp_path, capsys):
     geometry, reference = ball_cohort.geometry("ball_0"), tmp_path / "reference.nrrd"
     write_image(reference, ball(), geometry)
     for name in ("ball_0", "ball_1"):
@@ -91,9 +91,20 @@ def test_when_references_are_copied_no_case_is_drawn_before_all_images_have_been
     before = ball_cohort.ledger("ball_0")
     assert before.todo
     replace_image(ball_cohort, "ball_1")
-    with pytest.raises(BadInputError, match="'ball_1' is not the one that was drawn on"):
+    other = ball_cohort.ledger("ball_1")
+    assert main(["draw", str(ball_cohort.folder)]) == 1
+    shown = capsys.readouterr()
+    assert "1 case was not drawn (others drawn: 1)" in shown.err
+    assert "'ball_1' is not the one that was drawn on" in " ".join(shown.err.split())
+    assert "ball_0" in shown.out
+    assert ball_cohort.ledger("ball_0").is_decided(Plane.AXIAL, 12)
+    assert ball_cohort.ledger("ball_1") == other
+    ball_cohort.save_recommended(
+        {name: [LedgerEntry(Plane.AXIAL, 2), LedgerEntry(Plane.AXIAL, 3)] for name in ("ball_0", "ball_1")}
+    )
+    replace_image(ball_cohort, "ball_0")
+    with pytest.raises(BadInputError, match="images of 2 cases are not those that were drawn on"):
         ask(ball_cohort, "draw")
-    assert ball_cohort.ledger("ball_0") == before
 
 
 def test_the_other_cases_are_filled_and_nothing_is_learned_from_this_one(replaced):
