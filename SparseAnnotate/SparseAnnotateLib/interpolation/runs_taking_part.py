@@ -128,16 +128,17 @@ class RunsTakingPart:
         """Of a run that no drawn slice can be held against. `usual`: its share if its Dice were the usual one.
 
         Where it and the fill could not be compared, it counts for what it has learned from other volumes: a run of one
-        or two slices of this volume alone has learned nothing that the fill does not know. Where they hardly have a
-        voxel in common, at least one of them is useless, and it is the fill that has the drawn slices on its side.
+        or two slices of this volume alone has learned nothing that the fill does not know. So does one that hardly has
+        a voxel in common with the fill: then at least one of them is useless.
         """
         dice, slices = self._agreements[name].dice(value)
         errors = differing.errors(value, error, 1.0 - dice if slices else 0.0) if differing is not None else None
+        elsewhere = self._runs[name].learned_elsewhere(self._annotation)
         if differing is None or errors is None:
-            return min(usual, _MOST_UNPROVEN * self._runs[name].learned_elsewhere(self._annotation))
+            return min(usual, _MOST_UNPROVEN * elsewhere)
         most = max(_MOST_UNPROVEN, _MOST_SEEN * differing.beside(value))
-        alike = (differing.likeness(value) - _UNLIKE) / (_ALIKE - _UNLIKE)
-        return min(_best_share(*errors), most * min(max(alike, 0.0), 1.0))
+        alike = min(max((differing.likeness(value) - _UNLIKE) / (_ALIKE - _UNLIKE), 0.0), 1.0)
+        return min(_best_share(*errors), most * max(alike, elsewhere))
 
     def alone(self, values: Collection[int]) -> Fill:
         """Labels that no drawn slice says anything about, each as the most reliable run that has it finds it."""

@@ -152,15 +152,18 @@ def test_a_run_that_nothing_proves_and_that_is_not_like_the_fill_does_not_count(
     """It knows the drawn slices by heart, and finds something else between them, in a much larger part of the image."""
     elsewhere = np.roll(reference(), 16, axis=1)
     elsewhere[:, :, :3] = 1
-    indices = range(4, 36, 4)
+    indices = range(4, 36, 8)
     annotation = drawn(indices)
     for index in indices:
-        elsewhere[index] = reference()[index]
-    done = answer(annotation, run(elsewhere, True, dice=None)).fill
+        elsewhere[index - 1 : index + 2] = reference()[index - 1 : index + 2]
+    memorised = run(elsewhere, True, dice=None)
+    done = answer(annotation, replace(memorised, slices=len(indices))).fill
     assert done.shares[1]["run r"] == 0.0
-    assert done.shares[2]["run r"] == 0.0
-    # A mixture with a single share rounds otherwise than the method alone.
-    assert np.count_nonzero(done.labels != answer(annotation).fill.labels) < 20
+    # Where two structures meet, a mixture with a single share is not exactly the method alone.
+    assert np.count_nonzero(done.labels != answer(annotation).fill.labels) < 100
+    # One that has learned three quarters of its slices from other volumes keeps that part of its share.
+    other = answer(annotation, replace(memorised, slices=4 * len(indices))).fill
+    assert other.shares[1]["run r"] == pytest.approx(0.75 / 3)
 
 
 def test_a_run_counts_for_what_it_has_learned_from_other_volumes_where_nothing_can_be_compared():
