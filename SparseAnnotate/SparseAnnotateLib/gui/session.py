@@ -157,7 +157,7 @@ class PanelSession:
 
         Args:
             is_error: nothing of what was asked for was done.
-            notes: sentences to heed although it was done, perhaps not for all cases; shown after `text` if there is one.
+            notes: sentences to heed although it was done, perhaps not for all cases; shown after `text`, if any.
         """
         text = in_users_language(joined(" ", filter(None, [text, *notes])))
         self.ui.messageLabel.text = text
