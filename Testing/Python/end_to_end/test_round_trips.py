@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -385,6 +386,14 @@ def test_damaged_colors_are_named_when_a_case_is_opened_and_replaced_with_the_ne
     (volume,) = logic.openCohort(folder, cases=["b"])
     assert not logic.openingNotes()
     assert Segments.of(logic.drawnIn(volume)).colors[1] == (0.25, 0.5, 0.75)
+
+
+def test_odd_colors_in_the_file_do_not_keep_drawings_from_being_stored(mrml, logic, folder):
+    (volume,) = logic.openCohort(folder, cases=["b"])
+    colors = {"structures": {NAMES[1]: [1e308, -5.0, 0.5]}, "format": "SparseAnnotate colors", "version": 1}
+    (folder / "colors.json").write_text(json.dumps(colors))
+    logic.markEmpty(volume, "axial", 0)
+    assert Cohort.open(folder).ledger("b").is_decided(Plane.AXIAL, 0)
 
 
 def known_looks(folder, name: str) -> tuple:
