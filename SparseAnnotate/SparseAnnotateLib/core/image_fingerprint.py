@@ -12,8 +12,8 @@ from .errors import BadInputError, FileWriteError
 from .file_damage import missing_sentence
 from .file_stamp import FileStamp, is_settled, stamp_of
 from .messages import _
-from .metaimage_length import metaimage_files
-from .nrrd_length import nrrd_files
+from .metaimage_length import META_ENDINGS, metaimage_files
+from .nrrd_length import NRRD_ENDINGS, nrrd_files
 from .pieces import result_of
 from .strict_json import read_json, write_json
 
@@ -33,7 +33,8 @@ class KeptFingerprint:
 def image_files(path: Path) -> list[Path]:
     """The image's file, and the existing files of its voxels when these are separate. Raises OSError."""
     ending = path.suffix.lower()
-    named = metaimage_files(path) if ending == ".mhd" else nrrd_files(path) if ending == ".nhdr" else None
+    # Also those that usually hold the voxels themselves, .mha and .nrrd, may name other files.
+    named = metaimage_files(path) if ending in META_ENDINGS else nrrd_files(path) if ending in NRRD_ENDINGS else None
     return [path, *(file for file in named or () if file != path and file.is_file())]
 
 

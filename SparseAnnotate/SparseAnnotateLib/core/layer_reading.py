@@ -14,7 +14,13 @@ from typing import Literal
 
 import numpy as np
 
-from .metaimage_length import META_ENDINGS, metaimage_files, metaimage_header
+from .metaimage_length import (
+    META_ENDINGS,
+    is_packed_metaimage,
+    metaimage_files,
+    metaimage_header,
+    packed_metaimage_length,
+)
 from .nifti_header import NIFTI_ENDINGS, is_gzip, nifti_header
 from .nrrd_checksum import checksum_differs
 from .nrrd_length import NRRD_ENDINGS, nrrd_files, nrrd_header
@@ -63,7 +69,8 @@ class LayeredFile:
         path: of the file with the voxels. shape: (K, J, I). dtype: of the voxels, with their byte order.
         start: where the voxels begin, in bytes: in the stream if `is_packed_whole`, otherwise in the file.
         packing: how the voxels are compressed; '' if they are not. is_packed_whole: the header before them is, too.
-        frame: the number of the image in a 4D file, from 0.
+        packed_length: bytes of the compressed voxels; None: up to the end of the file.
+        frame: the number of the image in a 4D file, from 0. frames: how many images the file holds.
     """
 
     path: Path
@@ -72,7 +79,9 @@ class LayeredFile:
     start: int
     packing: Packing
     is_packed_whole: bool
+    packed_length: int | None = None
     frame: int = 0
+    frames: int = 1
 
     @classmethod
     def of(cls, path: Path, frame: int = 0, frames: int = 1) -> LayeredFile | None:
@@ -91,7 +100,7 @@ class LayeredFile:
                 found = cls._of_metaimage(path, frames) if name.endswith(META_ENDINGS) else None
         except OSError:
             return None
-        return replace(found, frame=frame) if found is not None else None
+        return replace(found, frame=frame, frames=frames) if found is not None else None
 
     @classmethod
     def _of_nifti(cls, path: Path, frames: int) -> LayeredFile | None:
@@ -131,8 +140,11 @@ class LayeredFile:
             return None
         if fields.get("ElementNumberOfChannels", "1") != "1":
             return None
-        packing: Packing = "zlib" if fields.get("CompressedData", "").lower() == "true" else ""
-        return cls(files[0], shape, np.dtype(order + kind), start if files[0] == path else 0, packing, False)
+        packing: Packing = "zlib" if is_packed_metaimage(fields) else ""
+        start, length = start if files[0] == path else 0, packed_metaimage_length(fields) if packing else None
+        if packing and (length is None or files[0].stat().st_size < start + length):
+            return None
+        return cls(files[0], shape, np.dtype(order + kind), start, packing, False, length)
 
     def layers(self) -> Iterator[np.ndarray]:
         """(J, I) for each of the K layers. Raises NotLayeredError when not all voxels are there, or are damaged."""
@@ -144,17 +156,26 @@ class LayeredFile:
                     file.seek(self.start)
                 if self.packing == "gzip" and file.peek(2)[:2] != GZIP_MAGIC:
                     raise NotLayeredError
-                stream = _unpacked(file, self.packing)
+                stream = _unpacked(file, self.packing, self.packed_length)
                 self._skip(stream, self.frame * self.shape[0] * size)
                 for _layer in range(self.shape[0]):
                     content = stream.read(size)
                     if len(content) < size:
                         raise NotLayeredError
                     yield np.frombuffer(content, dtype=self.dtype).reshape(rows, columns)
-                while self.packing and stream.read(_CHUNK):
-                    pass  # its checksum is at the end
+                if self._rest(stream) < (self.frames - self.frame - 1) * self.shape[0] * size:
+                    raise NotLayeredError
         except (OSError, EOFError, zlib.error) as error:
             raise NotLayeredError from error
+
+    def _rest(self, stream: gzip.GzipFile | BufferedReader) -> int:
+        """How many bytes follow; compressed ones are read, because their checksum is at the end."""
+        if not self.packing:
+            return self.path.stat().st_size - stream.tell()
+        rest = 0
+        while chunk := stream.read(_CHUNK):
+            rest += len(chunk)
+        return rest
 
     def _skip(self, stream: gzip.GzipFile | BufferedReader, count: int) -> None:
         """Go past the header that is compressed with the voxels, and so many bytes of voxels."""
@@ -170,17 +191,21 @@ class LayeredFile:
 
 
 class _ZlibFile(RawIOBase):
-    """What is compressed in a file from where it is; at its end zlib compares the checksum. Raises zlib.error."""
+    """What is compressed in a file from where it is; at its end zlib compares the checksum. Raises zlib.error.
 
-    def __init__(self, file: BufferedReader):
-        self._file, self._unpacker = file, zlib.decompressobj()
+    Args:
+        most: bytes that are read of the file at most; None: all.
+    """
+
+    def __init__(self, file: BufferedReader, most: int | None):
+        self._file, self._left, self._unpacker = file, most, zlib.decompressobj()
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
         while not self._unpacker.eof:
-            packed = self._unpacker.unconsumed_tail or self._file.read(_CHUNK)
+            packed = self._unpacker.unconsumed_tail or self._next()
             found = self._unpacker.decompress(packed, len(buffer))
             if found:
                 buffer[: len(found)] = found
@@ -189,11 +214,17 @@ class _ZlibFile(RawIOBase):
                 raise zlib.error("cut off")
         return 0
 
+    def _next(self) -> bytes:
+        packed = self._file.read(_CHUNK if self._left is None else min(_CHUNK, self._left))
+        if self._left is not None:
+            self._left -= len(packed)
+        return packed
 
-def _unpacked(file: BufferedReader, packing: Packing) -> gzip.GzipFile | BufferedReader:
+
+def _unpacked(file: BufferedReader, packing: Packing, most: int | None) -> gzip.GzipFile | BufferedReader:
     if packing == "gzip":
         return gzip.GzipFile(fileobj=file)
-    return BufferedReader(_ZlibFile(file), _CHUNK) if packing else file
+    return BufferedReader(_ZlibFile(file, most), _CHUNK) if packing else file
 
 
 def _shape(sizes: str, frames: int) -> tuple[int, int, int] | None:

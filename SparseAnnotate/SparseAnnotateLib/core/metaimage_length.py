@@ -26,6 +26,7 @@ _BYTES = {
     "MET_DOUBLE": 8,
 }
 _LONGEST_HEADER = 1 << 16
+_FIELD = re.compile(r"\s*(?P<name>[^=:\s]+)\s*[=:][=:\s]*(?P<text>.*)", re.DOTALL)
 
 
 def metaimage_damage(path: Path) -> str:
@@ -41,10 +42,12 @@ def metaimage_damage(path: Path) -> str:
     for file in files:
         if not file.is_file():
             return _("the file '{file}', which contains its voxels, is missing").format(file=file)
-    if fields.get("CompressedData", "").lower() == "true":
+    if is_packed_metaimage(fields):
         if len(files) != 1:
             return ""
-        most = _whole_number(fields.get("CompressedDataSize", ""))
+        most = packed_metaimage_length(fields)
+        if most is None and files[0] == path:
+            return _("its header does not say how long its compressed voxels are (CompressedDataSize)")
         with open(files[0], "rb") as stream:
             stream.seek(start if files[0] == path else 0)
             length, problem = zlib_length(stream, most)
@@ -68,20 +71,30 @@ def metaimage_header(path: Path) -> tuple[dict[str, str], int]:
     while place < len(content) and "ElementDataFile" not in fields:
         end = content.find(b"\n", place)
         end = len(content) if end < 0 else end
-        name, equals, text = content[place:end].decode("latin-1").partition("=")
-        if equals:
-            fields[name.strip()] = text.strip()
+        field = _FIELD.fullmatch(content[place:end].decode("latin-1"))
+        if field:
+            fields[field["name"]] = field["text"].strip()
         place = end + 1
     if fields.get("ElementDataFile", "").upper().startswith("LIST"):
         fields["LIST"] = content[place:].decode("utf-8", "replace").strip()
     return fields, place
 
 
+def is_packed_metaimage(fields: dict[str, str]) -> bool:
+    """Whether the voxels are compressed, as ITK understands this field."""
+    return fields.get("CompressedData", "")[:1] in ("T", "t", "1")
+
+
+def packed_metaimage_length(fields: dict[str, str]) -> int | None:
+    """Bytes of the compressed voxels; None when the header does not say it. Without it ITK unpacks the whole file."""
+    return _whole_number(fields.get("CompressedDataSize", ""))
+
+
 def _named_files(path: Path, fields: dict[str, str]) -> list[Path] | None:
     name = fields.get("ElementDataFile")
     if name is None:
         return None
-    if name.upper() == "LOCAL":
+    if name in ("LOCAL", "Local", "local"):
         return [path]
     words = name.rsplit(" ", 3)
     pattern, numbers = (words[0], words[1:]) if "%" in name else (name, None)

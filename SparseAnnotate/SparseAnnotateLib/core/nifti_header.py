@@ -18,6 +18,7 @@ from .packed_stream import GZIP_MAGIC, gzip_length
 NIFTI_ENDINGS = (".nii", ".nii.gz")
 _HEADER_BYTES = 540
 _LARGEST = 1 << 62
+_ONE_FILE, _TWO_FILES = (b"n+1", b"n+2"), (b"ni1", b"ni2")
 _SAME_SIZE = 0.01
 
 
@@ -131,22 +132,24 @@ def _parsed(header: bytes) -> NiftiHeader | None:
         if len(header) >= 348 and read("i", 0)[0] == 348:
             dimensions, (datatype, bits), (offset,) = read("8h", 40), read("2h", 70), read("f", 108)
             sform, voxel_sizes, codes = ("12f", 280), ("3f", 80), ("h", 252)
-            is_nifti, (slope, intercept) = header[344:347] in (b"n+1", b"ni1"), read("2f", 112)
+            (slope, intercept), magic, size = read("2f", 112), header[344:347], 348
         elif len(header) >= 540 and read("i", 0)[0] == 540:
             dimensions, (datatype, bits), (offset,) = read("8q", 16), read("2h", 12), read("q", 168)
             sform, voxel_sizes, codes = ("12d", 400), ("3d", 112), ("i", 344)
-            is_nifti, (slope, intercept) = header[4:7] in (b"n+2", b"ni2"), read("2d", 176)
+            (slope, intercept), magic, size = read("2d", 176), header[4:7], 540
         else:
             continue
         if not 1 <= dimensions[0] <= 7 or not 0 <= offset < _LARGEST:
             return None
+        if magic in _ONE_FILE:
+            offset = max(offset, size)  # as ITK reads files that say 0
         sizes = [max(1, n) for n in dimensions[1 : 1 + dimensions[0]]]
         i, j, k = (*sizes, 1, 1)[:3]
         qform_code, sform_code = read(f"2{codes[0]}", codes[1])
         return NiftiHeader(
             length=int(offset) + math.prod(sizes) * bits // 8,
             offset=int(offset),
-            is_nifti=is_nifti,
+            is_nifti=magic in _ONE_FILE + _TWO_FILES,
             datatype=datatype,
             slope=slope,
             intercept=intercept,

@@ -12,7 +12,7 @@ from .packed_stream import bzip2_length, gzip_length
 from .voxel_files import named_files
 
 NRRD_ENDINGS = (".nrrd", ".nhdr")
-_LONGEST_HEADER = 1 << 20
+_LONGEST_HEADER, _HEADER_CHUNK = 1 << 20, 1 << 13
 _BYTES = (
     (r"(u?int8(_t)?|(un)?signed char|uchar|char)", 1),
     (r"(u?int16(_t)?|((un)?signed )?short( int)?|ushort)", 2),
@@ -64,9 +64,11 @@ def nrrd_files(path: Path) -> list[Path] | None:
 
 def nrrd_header(path: Path) -> tuple[dict[str, str], int]:
     """The fields, with names in lower case without blanks, and where the voxels begin; 'list' is a list of files."""
+    content, end = b"", None
     with open(path, "rb") as file:
-        content = file.read(_LONGEST_HEADER)
-    end = re.search(rb"\r?\n\r?\n", content)
+        while end is None and len(content) < _LONGEST_HEADER and (chunk := file.read(_HEADER_CHUNK)):
+            content += chunk
+            end = re.search(rb"\r?\n\r?\n", content)
     start = end.end() if end else len(content)
     lines = content[: end.start() if end else None].decode("utf-8", "replace").splitlines()
     fields: dict[str, str] = {}

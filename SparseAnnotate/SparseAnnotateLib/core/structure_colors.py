@@ -33,7 +33,7 @@ def known_colors(cohort: Cohort) -> dict[str, Color]:
 
 def shown_color(color: Color) -> tuple[int, int, int]:
     """A color as a screen shows it, from 0 to 255: it stays the same when it is written with fewer digits."""
-    red, green, blue = (round(255 * part) for part in color)
+    red, green, blue = (round(255 * min(max(part, 0.0), 1.0)) for part in color)
     return red, green, blue
 
 

@@ -10,6 +10,7 @@ import slicer
 from slicer.i18n import tr as _
 
 from ..core import BadInputError, CancelledError, Progress, SparseAnnotateError
+from ..core.failed_cases import PartlyDoneError
 from ..core.messages import joined
 from ..core.permissions import forbidden_files_named
 from .words import in_users_language
@@ -155,8 +156,8 @@ class PanelSession:
         """Show a message at the top of the panel and in Slicer's status bar.
 
         Args:
-            is_error: what was asked for was not done.
-            notes: sentences to heed although it was done; they are shown after `text`, if there is one.
+            is_error: nothing of what was asked for was done.
+            notes: sentences to heed although it was done, perhaps not for all cases; shown after `text`, if any.
         """
         text = in_users_language(joined(" ", filter(None, [text, *notes])))
         self.ui.messageLabel.text = text
@@ -165,6 +166,13 @@ class PanelSession:
         self.ui.messageLabel.visible = bool(text)
         if text:
             slicer.util.showStatusMessage(text, 10000)
+
+    def say_error(self, error: SparseAnnotateError) -> None:
+        """Show what went wrong; where it did so for some cases only, as a note on what was done."""
+        if isinstance(error, PartlyDoneError):
+            self.say("", notes=[error.message])
+        else:
+            self.say(error.message, is_error=True)
 
     def add_note(self, note: str) -> None:
         """Add a sentence to heed to the message that is shown; an error stays one."""
@@ -179,7 +187,7 @@ class PanelSession:
                 with forbidden_files_named():
                     action()
             except SparseAnnotateError as error:
-                self.say(error.message, is_error=True)
+                self.say_error(error)
 
     def on_click(self, button, action: Callable[[], None]) -> None:
         """Run an action through `attempt` when a button is clicked."""
@@ -303,7 +311,7 @@ class PanelSession:
             what = [_("Cancelled. Finished work is kept."), after_cancel]
             self.say(joined(" ", [sentence for sentence in what if sentence]))
         elif error is not None:
-            self.say(error.message, is_error=True)
+            self.say_error(error)
 
 
 def duration(seconds: float) -> str:

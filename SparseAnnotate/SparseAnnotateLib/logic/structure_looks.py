@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Hashable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from .. import scene
@@ -34,27 +35,29 @@ class StructureLooks:
 
     def note(self, cohort: Cohort, segmentation_node) -> None:
         """Write what is newer. What cannot be written must not keep what is drawn from being written."""
-        now, before = scene.looks_of(segmentation_node), scene.looks_kept(segmentation_node)
-        earlier = before or scene.SegmentLooks()
+        now, earlier = scene.looks_of(segmentation_node), scene.looks_kept(segmentation_node)
         colors = self._colors.setdefault(cohort.state_folder, set())
         codes = self._codes.setdefault(cohort.state_folder, set())
-        self.codes_problem = self._codes_written(cohort, segmentation_node, now.codes, before, codes)
+        self.codes_problem = self._codes_written(cohort, segmentation_node, now.codes, earlier.codes, codes)
         is_written = note_colors(
             cohort,
             scene.colors_of(segmentation_node),
             lambda name, known: _is_newer(name, shown_color(known), now.colors, earlier.colors, colors),
         )
-        if is_written and not self.codes_problem:
+        # Each has a file of its own: what has been written of one is not written again because of the other.
+        kept = earlier
+        if is_written:
             colors |= {*earlier.colors.items(), *now.colors.items()}
+            kept = replace(kept, colors=now.colors)
+        if not self.codes_problem:
             codes |= {*earlier.codes.items(), *now.codes.items()}
-            scene.keep_looks(segmentation_node, now)
+            kept = replace(kept, codes=now.codes)
+        scene.keep_looks(segmentation_node, kept)
 
     def _codes_written(
-        self, cohort: Cohort, segmentation_node, now: Mapping[str, str], before: scene.SegmentLooks | None, seen: _Looks
+        self, cohort: Cohort, segmentation_node, now: Mapping[str, str], earlier: Mapping[str, str], seen: _Looks
     ) -> str:
         """Write the codes that are newer; returns why that was not possible, as a message."""
-        # A segment that had none when it was opened has been given them.
-        earlier = {} if before is None else {**dict.fromkeys(before.colors, ""), **before.codes}
         problem = ""
         try:
             note_codes(

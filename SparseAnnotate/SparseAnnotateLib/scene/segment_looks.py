@@ -23,7 +23,7 @@ class SegmentLooks:
     """What the segments of a segmentation look like, by their names.
 
     Attributes:
-        colors: as a screen shows them. codes: as Slicer's terminology tags.
+        colors: as a screen shows them. codes: as Slicer's terminology tags; '' of a segment without one.
     """
 
     colors: dict[str, tuple[int, int, int]] = field(default_factory=dict)
@@ -33,15 +33,16 @@ class SegmentLooks:
 def looks_of(segmentation_node) -> SegmentLooks:
     """What the segments look like now."""
     colors = {name: shown_color(color) for name, color in colors_of(segmentation_node).items()}
-    return SegmentLooks(colors, {name: codes.for_slicer() for name, codes in codes_of(segmentation_node).items()})
+    codes = {name: found.for_slicer() for name, found in codes_of(segmentation_node).items()}
+    return SegmentLooks(colors, dict.fromkeys(colors, "") | codes)
 
 
-def looks_kept(segmentation_node) -> SegmentLooks | None:
-    """What the segments looked like when a cohort folder last had it so, for `keep_looks`; None if it never had."""
+def looks_kept(segmentation_node) -> SegmentLooks:
+    """What the segments looked like when a cohort folder last had it so, as far as it had; see `keep_looks`."""
     text = segmentation_node.GetAttribute(_ATTRIBUTE)
     with suppress(BadInputError):
-        return parse_json(text, SegmentLooks, _ATTRIBUTE) if text else None
-    return None
+        return parse_json(text, SegmentLooks, _ATTRIBUTE) if text else SegmentLooks()
+    return SegmentLooks()
 
 
 def keep_looks(segmentation_node, looks: SegmentLooks) -> None:

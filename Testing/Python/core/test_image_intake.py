@@ -8,6 +8,7 @@ import SimpleITK as sitk
 
 from small_volumes import ball, noisy_image, write_two_files
 from SparseAnnotateLib.core import FileWriteError, VolumeGeometry
+from SparseAnnotateLib.core.image_fingerprint import image_fingerprint
 from SparseAnnotateLib.core.image_intake import import_image, remove_imported
 from SparseAnnotateLib.core.images import read_image, write_image
 from system_needs import needs_symbolic_links
@@ -78,6 +79,19 @@ def test_a_header_comes_with_its_voxels(tmp_path):
     assert stored == "images/case/p.mhd"
     (tmp_path / "s").rename(tmp_path / "gone")
     assert (read_image(tmp_path / "c" / stored)[0] == noisy_image(ball())).all()
+
+
+@pytest.mark.parametrize(("written", "ending"), [("p.nhdr", ".nrrd"), ("p.mhd", ".mha")])
+def test_voxels_in_another_file_belong_to_the_image_whatever_its_ending(tmp_path, written, ending):
+    (tmp_path / "s").mkdir()
+    sitk.WriteImage(sitk.GetImageFromArray(noisy_image(ball())), str(tmp_path / "s" / written))
+    header = (tmp_path / "s" / written).rename(tmp_path / "s" / f"p{ending}")
+    before = image_fingerprint(header)
+    stored = import_image(header, tmp_path / "c", "images", "case", "copy", [])
+    assert (read_image(tmp_path / "c" / stored)[0] == noisy_image(ball())).all()
+    (voxels,) = (path for path in (tmp_path / "s").iterdir() if path != header)
+    voxels.write_bytes(voxels.read_bytes()[::-1])
+    assert image_fingerprint(header) != before
 
 
 def test_an_image_of_two_files_is_taken_in_whole_or_not_at_all(tmp_path, monkeypatch):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gzip
+import re
+import struct
 import tracemalloc
 from pathlib import Path
 
@@ -10,7 +12,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from SparseAnnotateLib.core import Case, Cohort, VolumeGeometry, pieces
+from SparseAnnotateLib.core import BadInputError, Case, Cohort, VolumeGeometry, pieces
 from SparseAnnotateLib.core.cohort_voxels import CohortVoxels
 from SparseAnnotateLib.core.images import read_image, write_image
 from SparseAnnotateLib.core.layer_reading import LayeredFile, NotLayeredError
@@ -62,6 +64,7 @@ def test_other_files_are_left_to_itk(tmp_path):
         (b"ElementType = MET_SHORT", b"ElementType = MET_LONG"),
         (b"BinaryDataByteOrderMSB = False\n", b""),
         (b"CompressedData = False", b"HeaderSize = 10"),
+        (b"CompressedData = False", b"HeaderSize: 10"),
         (b"CompressedData = False", b"ElementToIntensityFunctionSlope = 2"),
         (b"CompressedData = False", b"ElementNumberOfChannels = 2"),
         (b"ElementDataFile = LOCAL", b"ElementDataFile = LIST\na.raw\nb.raw"),
@@ -97,14 +100,72 @@ def test_layers_of_a_4d_file_are_those_that_itk_reads(tmp_path, name, compress):
 
 
 @pytest.mark.parametrize("name", ["a.nrrd", "a.nii", "a.nii.gz", "a.mha"])
+@pytest.mark.parametrize("compress", [True, False])
+def test_a_4d_file_that_is_cut_off_has_no_image_that_is_the_same(tmp_path, name, compress):
+    frames = [sitk.GetImageFromArray(image()) for _number in range(3)]
+    sitk.WriteImage(sitk.JoinSeries(frames), str(tmp_path / name), useCompression=compress)
+    content = (tmp_path / name).read_bytes()
+    if name == "a.nii.gz":
+        content = gzip.compress(gzip.decompress(content)[:-3])
+    else:
+        content = content[:-3]
+    (tmp_path / name).write_bytes(content)
+    layered = LayeredFile.of(tmp_path / name, 0, 3)
+    if layered is not None:
+        with pytest.raises(NotLayeredError):
+            list(layered.layers())
+    with pytest.raises(BadInputError, match="damaged or cut off"):
+        read_image(tmp_path / name, 0)
+
+
+@pytest.mark.parametrize("word", ["True", "T", "1", "TRUE"])
+def test_a_compressed_metaimage_is_as_long_as_its_header_says(tmp_path, word):
+    array = np.random.default_rng(0).integers(-(1 << 15), 1 << 15, SHAPE).astype(np.int16)  # not shorter compressed
+    content = written(tmp_path / "a.mha", array).read_bytes()
+    header, _place, _rest = content.partition(b"ElementDataFile")
+    size = int(re.search(rb"CompressedDataSize = (\d+)", header)[1])
+    header = header.replace(b"CompressedData = True", b"CompressedData = " + word.encode())
+    voxels = content[-size:]
+    path = tmp_path / "b.mha"
+    path.write_bytes(header + b"ElementDataFile = LOCAL\n" + voxels + b"more")
+    np.testing.assert_array_equal(np.stack(list(LayeredFile.of(path).layers())), array)
+    np.testing.assert_array_equal(read_image(path)[0], array)
+    for line in (b"", b"CompressedDataSize = %d\n" % (size - 9), b"CompressedDataSize = %d\n" % (size + 99)):
+        other = re.sub(rb"CompressedDataSize = \d+\n", line, header)
+        path.write_bytes(other + b"ElementDataFile = LOCAL\n" + voxels)
+        layered = LayeredFile.of(path)
+        if layered is not None:
+            with pytest.raises(NotLayeredError):
+                list(layered.layers())
+        with pytest.raises(BadInputError, match="cannot be read as an image"):
+            read_image(path)
+
+
+@pytest.mark.parametrize("name", ["a.nii", "a.nii.gz"])
+@pytest.mark.parametrize("offset", [0, 100])
+def test_voxels_of_a_nifti_file_never_begin_in_its_header(tmp_path, name, offset):
+    written(tmp_path / "plain.nii", image())
+    content = bytearray((tmp_path / "plain.nii").read_bytes())
+    content[108:112] = struct.pack("<f", offset)
+    del content[348:352]  # the marks of no extension
+    (tmp_path / name).write_bytes(gzip.compress(content) if name.endswith(".gz") else content)
+    np.testing.assert_array_equal(np.stack(list(LayeredFile.of(tmp_path / name).layers())), image())
+    np.testing.assert_array_equal(read_image(tmp_path / name)[0], image())
+    (tmp_path / name).write_bytes(gzip.compress(content[:-8]) if name.endswith(".gz") else content[:-8])
+    with pytest.raises(BadInputError, match="shorter than its header says"):
+        read_image(tmp_path / name)
+
+
+@pytest.mark.parametrize("name", ["a.nrrd", "a.nii", "a.nii.gz", "a.mha"])
 def test_a_file_that_is_cut_off_or_damaged_is_not_read(tmp_path, name):
     path = written(tmp_path / name, image())
     content = path.read_bytes()
     path.write_bytes(content[:-9])
     layered = LayeredFile.of(path)
-    assert layered is not None
-    with pytest.raises(NotLayeredError):
-        list(layered.layers())
+    assert (layered is None) == (name == "a.mha")  # its header says how long the compressed voxels are
+    if layered is not None:
+        with pytest.raises(NotLayeredError):
+            list(layered.layers())
     if name.endswith(".gz"):
         path.write_bytes(gzip.compress(gzip.decompress(content))[:-8] + b"\x00" * 8)  # a wrong checksum
         with pytest.raises(NotLayeredError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -387,6 +388,14 @@ def test_damaged_colors_are_named_when_a_case_is_opened_and_replaced_with_the_ne
     assert Segments.of(logic.drawnIn(volume)).colors[1] == (0.25, 0.5, 0.75)
 
 
+def test_odd_colors_in_the_file_do_not_keep_drawings_from_being_stored(mrml, logic, folder):
+    (volume,) = logic.openCohort(folder, cases=["b"])
+    colors = {"structures": {NAMES[1]: [1e308, -5.0, 0.5]}, "format": "SparseAnnotate colors", "version": 1}
+    (folder / "colors.json").write_text(json.dumps(colors))
+    logic.markEmpty(volume, "axial", 0)
+    assert Cohort.open(folder).ledger("b").is_decided(Plane.AXIAL, 0)
+
+
 def known_looks(folder, name: str) -> tuple:
     cohort = Cohort.open(folder)
     codes = known_codes(cohort).get(name)
@@ -429,6 +438,30 @@ def test_the_last_change_of_a_color_or_a_code_stays_whichever_case_is_marked_las
     logic.markEmpty(nodes[1], "axial", 3)
     logic.markEmpty(nodes[0], "axial", 3)
     assert known_looks(folder, name) == (red, KIDNEY)
+
+
+def test_the_last_color_stays_while_the_codes_cannot_be_written_and_the_last_code_while_the_colors_cannot(
+    mrml, logic, folder, monkeypatch
+):
+    name, red, blue = NAMES[1], (0.9, 0.1, 0.1), (0.1, 0.1, 0.9)
+    nodes = logic.openCohort(folder)
+    segments = [logic.drawnIn(node).GetSegmentation().GetNthSegment(0) for node in nodes]
+    codes = folder / "dicom" / "terminology.json"
+    codes.parent.mkdir()
+    codes.write_text("{")
+    for number, color in enumerate((red, blue)):
+        segments[number].SetColor(*color)
+        logic.markEmpty(nodes[number], "axial", 0)
+    logic.markEmpty(nodes[0], "axial", 1)
+    assert known_colors(Cohort.open(folder))[name] == blue
+    codes.unlink()
+    for number, tag in enumerate((KIDNEY, LIVER)):
+        segments[number].SetTag("TerminologyEntry", tag)
+    with monkeypatch.context() as unwritable:
+        unwritable.setattr("SparseAnnotateLib.logic.structure_looks.note_colors", lambda *_: False)
+        for number, index in ((0, 2), (1, 2), (0, 3)):
+            logic.markEmpty(nodes[number], "axial", index)
+    assert known_looks(folder, name) == (blue, LIVER)
 
 
 def test_volumes_that_were_not_opened_write_no_earlier_color_back(mrml, logic, tmp_path):

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import vtk
 
-from SparseAnnotateLib.core import Plane
+from SparseAnnotateLib.core import BadInputError, Plane
+from SparseAnnotateLib.core.failed_cases import PartlyDoneError
 
 
 def buttons_of(panel) -> dict:
@@ -485,3 +486,18 @@ def test_a_note_on_what_was_done_does_not_look_like_an_error_and_leaves_an_error
     session.say("")
     session.add_note("Look at this.")
     assert (panel.message, panel.message_is) == ("Look at this.", "note")
+
+
+def test_what_failed_for_some_cases_only_is_a_note_and_what_failed_for_all_an_error(panel):
+    session = panel.panel.session
+    partly = PartlyDoneError("1 case was left out.", ["rows"], ["a"])
+    for error, kind in ((partly, "note"), (BadInputError("Nothing was done."), "error")):
+
+        def fail(error=error):
+            raise error
+
+        session.attempt(fail)
+        assert (panel.message, panel.message_is) == (error.message, kind)
+        session.say("")
+        session.start("Working ...", lambda onDone, error=error, **_how: onDone(None, error), done=lambda _result: None)
+        assert (panel.message, panel.message_is) == (error.message, kind)
