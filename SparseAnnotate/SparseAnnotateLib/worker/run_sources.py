@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ..core import BadInputError, CancelledError, Cohort, SparseAnnotateError, SparseAnnotation, Watch
@@ -84,6 +85,11 @@ class RunSources:
             title, title, found, self._known - unnamed, learned_here, card.validation_dice, notes, elsewhere=elsewhere
         )
         return [source], []
+
+    def updated(self, source: RunSource, annotation: SparseAnnotation) -> RunSource:
+        """A source from `of`, after other slices of its case have been drawn."""
+        elsewhere = self._learned_elsewhere(annotation) if source.learned_here else 1.0
+        return source if elsewhere == source.elsewhere else replace(source, elsewhere=elsewhere)
 
     def _learned_elsewhere(self, annotation: SparseAnnotation) -> float:
         """The part of the slices that the run has learned from that are of other cases than this one.

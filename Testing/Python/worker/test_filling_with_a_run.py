@@ -132,6 +132,19 @@ def test_a_run_of_one_volume_has_learned_from_no_other_whatever_its_slices_were_
     assert share == 0.0
 
 
+def test_the_share_of_a_run_does_not_depend_on_earlier_fills_of_the_worker(trained):
+    name, _other = trained.annotated_cases()
+    folder = RunFolder(trained.run_folder("r"))
+    folder.write_card(replace(folder.card(), validation_dice=None, slices=2))
+    labels, geometry = trained.reference(name), trained.geometry(name)
+    shares = []
+    for indices in ([12], [12, 13]):  # no gap between them in which fill and run could be compared
+        trained.save_annotation(name, SparseAnnotation.from_slices(labels, geometry, Plane.AXIAL, indices))
+        (result,) = filled(trained, cases=(name,))
+        shares.append(result.labels[0]["shares"]["run 'r'"])
+    assert shares == [pytest.approx(1 / 6, abs=0.001), 0.0]
+
+
 def test_a_case_that_the_run_cannot_predict_is_filled_without_it(trained, monkeypatch):
     from SparseAnnotateLib.learning.prediction import predictor
 
