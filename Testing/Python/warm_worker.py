@@ -116,7 +116,8 @@ def serve(name: str) -> None:
                 children.pop(number).close()
         number = os.fork()
         if number == 0:
-            listener.close()
+            for other in (listener, *children.values()):
+                other.close()
             os._exit(supervise(connection))
         children[number] = connection
 

@@ -25,6 +25,7 @@ class Fill:
         methods: for each label the method that filled it, if several were tried.
         scores: leave-one-out scores of the methods that were tried.
         shares: for each label the share of each method in a mixture.
+        far_shares: for each run in a mixture its share of each label far from drawn slices.
         left_out: sources that failed and take no part, with a sentence on each, which is among the warnings, too.
         measured_on: how many slices were drawn when the scores were measured. is_updated: some have changed since.
     """
@@ -38,6 +39,7 @@ class Fill:
     left_out: Mapping[str, str] = field(default_factory=dict)
     measured_on: int = 0
     is_updated: bool = False
+    far_shares: Mapping[str, Mapping[int, float]] = field(default_factory=dict)
 
 
 class Interpolator(Protocol):

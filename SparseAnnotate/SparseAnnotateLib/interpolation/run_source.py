@@ -40,8 +40,8 @@ class RunSource:
         notes: what the user should know of its prediction.
         made_from: the drawn slices that an earlier result was made from: these are no evidence for it.
         is_prediction: True for a run. An earlier result tells no more far from drawn slices than near them.
-        slices: how many drawn slices it has learned from, in all volumes; None when that is not known.
-        reliability, elsewhere: its Dice for each label, and `learned_elsewhere`, as `rated` finds them.
+        elsewhere: the part of the drawn slices it has learned from that are of other volumes, from 0 to 1.
+        far_shares: its share of each label far from drawn slices, as `rated` finds them.
     """
 
     name: str
@@ -53,9 +53,8 @@ class RunSource:
     notes: tuple[str, ...] = ()
     made_from: frozenset[tuple[Plane, int]] = frozenset()
     is_prediction: bool = True
-    slices: int | None = None
-    reliability: Mapping[int, float] = field(default_factory=dict)
     elsewhere: float = 1.0
+    far_shares: Mapping[int, float] = field(default_factory=dict)
     _last_agreement: RunAgreement | None = field(default=None, init=False, repr=False)
 
     @cached_property
@@ -85,16 +84,6 @@ class RunSource:
         """True for a run that has learned from this volume, and of which no held-out slice says how good it is."""
         return self.is_prediction and self.learned_here and self.dice is None
 
-    def learned_elsewhere(self, annotation: SparseAnnotation) -> float:
-        """The share of the slices it has learned from that are of other volumes, from 0 to 1; 1 when it is not known.
-
-        Slices that were drawn after it was trained count as learned from.
-        """
-        if not self.learned_here or self.slices is None:
-            return 1.0
-        own = min(len(annotation.ledger.decided), self.slices)
-        return 1.0 - own / self.slices if self.slices else 0.0
-
     @property
     def usual_dice(self) -> float:
         """Its Dice on held-out slices, or what is assumed where that is not known."""
@@ -122,17 +111,19 @@ class RunSource:
         One that no slice can be held against gets the part of it that it has learned from other volumes: of this
         volume it knows nothing that is not drawn.
         """
+        found = self.far_shares.get(value)
+        return self._far_share_at(self.usual_dice) if found is None else found
+
+    def _far_share_at(self, dice: float) -> float:
         if not self.is_prediction:
             return 0.0
-        dice = self.reliability.get(value, self.usual_dice)
         most = _FAR_SHARE * (self.elsewhere if self.is_unproven else 1.0)
         return most * min(max((dice - _USELESS) / (_GOOD - _USELESS), 0.0), 1.0)
 
     def rated(self, agreement: RunAgreement) -> RunSource:
-        """The same with its reliability on an annotation."""
-        annotation = agreement.annotation
-        reliability = {v: self.dice_by(agreement, v) for v in {*annotation.label_values(), *self.sizes}}
-        return replace(self, reliability=reliability, elsewhere=self.learned_elsewhere(annotation))
+        """The same with the shares that follow from its reliability on an annotation."""
+        values = {*agreement.annotation.label_values(), *self.sizes}
+        return replace(self, far_shares={v: self._far_share_at(self.dice_by(agreement, v)) for v in values})
 
     def dice_by(self, agreement: RunAgreement, value: int) -> float:
         """How well it predicts a label: on the drawn slices that decide it, unless it has learned from them.

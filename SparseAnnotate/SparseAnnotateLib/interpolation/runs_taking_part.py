@@ -26,6 +26,7 @@ _MOST_SEEN = 1 / 2  # its share where it differs from the fill as much beside dr
 _UNLIKE, _ALIKE = 0.3, 0.7  # Dice between it and the fill: no share up to the first, all of it from the second on
 _MOST_NAMED = 8
 NOTHING_COMPARED: Mapping[str, Disagreement] = MappingProxyType({})
+NO_SHARES: Mapping[str, Mapping[int, float]] = MappingProxyType({})
 NOT_DRAWN: str = _("drawn slices without it")
 """The name of `NotDrawn` among the sources of a mixture."""
 
@@ -48,9 +49,12 @@ class RunsTakingPart:
         self._shown = set(annotation.label_values()) if runs else set()
         self._only = only
 
-    def sources(self) -> dict[str, RunSource]:
-        """The runs with their reliability on the drawn slices."""
-        return {name: run.rated(self._agreements[name]) for name, run in self._runs.items()}
+    def sources(self, earlier: Mapping[str, Mapping[int, float]] = NO_SHARES) -> dict[str, RunSource]:
+        """The runs with their reliability on the drawn slices, or with the far shares that they had `earlier`."""
+        return {
+            name: replace(run, far_shares=earlier[name]) if name in earlier else run.rated(self._agreements[name])
+            for name, run in self._runs.items()
+        }
 
     def compared(
         self,
@@ -133,7 +137,7 @@ class RunsTakingPart:
         """
         dice, slices = self._agreements[name].dice(value)
         errors = differing.errors(value, error, 1.0 - dice if slices else 0.0) if differing is not None else None
-        elsewhere = self._runs[name].learned_elsewhere(self._annotation)
+        elsewhere = self._runs[name].elsewhere
         if differing is None or errors is None:
             return min(usual, _MOST_UNPROVEN * elsewhere)
         most = max(_MOST_UNPROVEN, _MOST_SEEN * differing.beside(value))

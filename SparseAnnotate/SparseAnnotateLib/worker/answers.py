@@ -150,6 +150,8 @@ class Answers:
             if not found or (runs is not None and runs.writes_uncertainty):
                 found, problems = self._sources(name, watch.part(0, 2))
                 watch = watch.part(1, 2)
+            elif runs is not None:
+                found = [runs.updated(source, annotation) for source in found]
             method = method.with_runs(found)
         image_of = partial(image_of_case, cohort, name)
         done = finished_fill(method, annotation, image_of, names, watch, previous, request.beyond)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from ..core import BadInputError, CancelledError, Cohort, SparseAnnotateError, Watch
+from ..core import BadInputError, CancelledError, Cohort, SparseAnnotateError, SparseAnnotation, Watch
 from ..core.messages import _, listed
 from ..interpolation.run_source import RunSource
 
@@ -74,14 +75,30 @@ class RunSources:
             problem = _("Filled without the run '{run}'. {problem}")
             return [], [problem.format(run=self._name, problem=error.message)]
         # Drawn without a name: whether it is the run's structure of that value is not known.
-        unnamed = {v for v in self._cohort.annotation(name).label_values() if v in self.further_names}
+        annotation = self._cohort.annotation(name)
+        unnamed = {v for v in annotation.label_values() if v in self.further_names}
         notes = tuple(dict.fromkeys([*notes, *more, *self._left_out(unnamed)]))
         title = _("run '{name}'").format(name=self._name)
         card, learned_here = self._predictor.card, self._predictor.has_learned_from(name)
+        elsewhere = self._learned_elsewhere(annotation) if learned_here else 1.0
         source = RunSource(
-            title, title, found, self._known - unnamed, learned_here, card.validation_dice, notes, slices=card.slices
+            title, title, found, self._known - unnamed, learned_here, card.validation_dice, notes, elsewhere=elsewhere
         )
         return [source], []
+
+    def updated(self, source: RunSource, annotation: SparseAnnotation) -> RunSource:
+        """A source from `of`, after other slices of its case have been drawn."""
+        elsewhere = self._learned_elsewhere(annotation) if source.learned_here else 1.0
+        return source if elsewhere == source.elsewhere else replace(source, elsewhere=elsewhere)
+
+    def _learned_elsewhere(self, annotation: SparseAnnotation) -> float:
+        """The part of the slices that the run has learned from that are of other cases than this one.
+
+        Slices that were drawn after it was trained count as learned from.
+        """
+        learned = self._predictor.card.slices
+        own = sum(len(indices) for indices in annotation.drawn_by_axis().values())
+        return max(0.0, 1.0 - own / learned) if learned else 0.0
 
     def _left_out(self, unnamed: Collection[int]) -> list[str]:
         """A sentence when a label of the run is that of another structure here, or of one without a name."""

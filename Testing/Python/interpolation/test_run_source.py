@@ -142,7 +142,7 @@ def test_a_run_that_nothing_proves_does_not_decide_far_from_drawn_slices(indices
     annotation = drawn(indices)
     for index in indices:
         wrong[index] = reference()[index]
-    memorised = replace(run(wrong, True, dice=None), slices=len(indices))
+    memorised = replace(run(wrong, True, dice=None), elsewhere=0.0)
     alone, done = answer(annotation).fill, answer(annotation, memorised).fill
     assert not (done.labels[:, 2:8, 2:8] == 1)[[0, 2, 34, 38]].any()
     assert dice(done.labels) > dice(alone.labels) - 0.005
@@ -157,22 +157,38 @@ def test_a_run_that_nothing_proves_and_that_is_not_like_the_fill_does_not_count(
     for index in indices:
         elsewhere[index - 1 : index + 2] = reference()[index - 1 : index + 2]
     memorised = run(elsewhere, True, dice=None)
-    done = answer(annotation, replace(memorised, slices=len(indices))).fill
+    done = answer(annotation, replace(memorised, elsewhere=0.0)).fill
     assert done.shares[1]["run r"] == 0.0
     # Where two structures meet, a mixture with a single share is not exactly the method alone.
     assert np.count_nonzero(done.labels != answer(annotation).fill.labels) < 100
     # One that has learned three quarters of its slices from other volumes keeps that part of its share.
-    other = answer(annotation, replace(memorised, slices=4 * len(indices))).fill
+    other = answer(annotation, replace(memorised, elsewhere=0.75)).fill
     assert other.shares[1]["run r"] == pytest.approx(0.75 / 3)
 
 
 def test_a_run_counts_for_what_it_has_learned_from_other_volumes_where_nothing_can_be_compared():
     annotation = drawn((20,))
     shares = [
-        answer(annotation, replace(run(reference(), True, dice=None), slices=slices)).fill.shares[1]["run r"]
-        for slices in (1, 2, 15, None)
+        answer(annotation, replace(run(reference(), True, dice=None), elsewhere=elsewhere)).fill.shares[1]["run r"]
+        for elsewhere in (0.0, 0.5, 14 / 15, 1.0)
     ]
     assert shares == pytest.approx([0.0, 1 / 6, 14 / 45, 1 / 3])
+
+
+def test_a_fill_that_is_updated_keeps_what_the_run_counts_far_from_drawn_slices():
+    """As it keeps the other shares: all parts of the volume are filled by the same rule."""
+    wrong = np.zeros(SHAPE, np.uint8)
+    wrong[:, :, 25:] = 1
+    before, after = drawn(range(8, 29, 4)), drawn([*range(8, 29, 4), 29])
+    method = AutoInterpolator(runs=[run(np.where(reference() > 0, reference(), wrong), dice=0.5)])
+    previous = method.fill(before, None)
+    copied = replace(previous, labels=previous.labels.copy(), confidence=previous.confidence.copy())
+    some = method.refill(previous, after, None, [(Plane.AXIAL, 29)])
+    every = method.refill(copied, after, None, [(Plane.AXIAL, index) for index in [*range(8, 29, 4), 29]])
+    assert some.is_updated
+    np.testing.assert_array_equal(some.confidence, every.confidence)
+    np.testing.assert_array_equal(some.labels, every.labels)
+    assert some.far_shares == previous.far_shares
 
 
 def test_a_run_may_have_the_name_of_a_method():

@@ -405,6 +405,16 @@ def test_datasets_that_cannot_be_imported_are_refused(tmp_path, change, words):
         import_nnunet_dataset(tmp_path / "nothing", tmp_path / "ours", Watch())
 
 
+def test_a_dataset_of_the_first_nnunet_is_named_as_such(tmp_path):
+    """Its list of images lacks the number of the channel, so it is no cohort as it is."""
+    folder = raw_dataset(tmp_path / "Task007_Theirs", {"a": sparse()})
+    listed = {"image": "./imagesTr/a.nii.gz", "label": "./labelsTr/a.nii.gz"}
+    content = {"modality": {"0": "CT"}, "labels": {"0": "background", "1": "ball"}, "training": [listed]}
+    (folder / "dataset.json").write_text(json.dumps(content))
+    with pytest.raises(BadInputError, match="nnU-Net v1. Convert it with .*'nnUNetv2_convert_old_nnUNet_dataset'"):
+        import_nnunet_dataset(folder, tmp_path / "ours", Watch())
+
+
 def test_a_bad_export_is_refused_in_words(oblique_cohort, tmp_path):
     with pytest.raises(BadInputError, match="names like 'Dataset501_oblique'; 'mine' is not one"):
         export_nnunet_dataset(oblique_cohort, tmp_path / "mine", ["drawn"], Watch())

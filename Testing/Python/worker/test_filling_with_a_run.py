@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from small_volumes import QUICK_TRAINING, cancelled_at
 from SparseAnnotateLib.command_line.main import main
-from SparseAnnotateLib.core import BadInputError, CancelledError, Plane, RunError, SparseAnnotation, Watch
+from SparseAnnotateLib.core import BadInputError, CancelledError, Ledger, Plane, RunError, SparseAnnotation, Watch
 from SparseAnnotateLib.core.images import read_labels
 from SparseAnnotateLib.runs import TrainingSettings
+from SparseAnnotateLib.runs.run_folder import RunFolder
 from SparseAnnotateLib.worker import requests
 
 
@@ -112,6 +114,35 @@ def test_the_progress_names_a_case_once_in_each_message(trained):
     filled(trained, Watch(lambda progress: messages.append(progress.message)), cases=(name,))
     assert any("by the run" in message for message in messages)
     assert max(message.count(f"'{name}'") for message in messages) == 1
+
+
+def test_a_run_of_one_volume_has_learned_from_no_other_whatever_its_slices_were_marked_for(trained):
+    name, _other = trained.annotated_cases()
+    folder = RunFolder(trained.run_folder("r"))
+    annotation = trained.annotation(name)
+    entries, names = annotation.ledger.decided, tuple(trained.labels.values())
+    folder.write_card(replace(folder.card(), validation_dice=None, slices=len(entries)))
+    middle = len(entries) // 2
+    entries = tuple(
+        replace(one, structures=names if number == middle else names[1:]) for number, one in enumerate(entries)
+    )
+    trained.save_annotation(name, replace(annotation, ledger=Ledger(entries)))
+    (result,) = filled(trained, cases=(name,))
+    (share,) = [label["shares"]["run 'r'"] for label in result.labels if label["name"] == names[0]]
+    assert share == 0.0
+
+
+def test_the_share_of_a_run_does_not_depend_on_earlier_fills_of_the_worker(trained):
+    name, _other = trained.annotated_cases()
+    folder = RunFolder(trained.run_folder("r"))
+    folder.write_card(replace(folder.card(), validation_dice=None, slices=2))
+    labels, geometry = trained.reference(name), trained.geometry(name)
+    shares = []
+    for indices in ([12], [12, 13]):  # no gap between them in which fill and run could be compared
+        trained.save_annotation(name, SparseAnnotation.from_slices(labels, geometry, Plane.AXIAL, indices))
+        (result,) = filled(trained, cases=(name,))
+        shares.append(result.labels[0]["shares"]["run 'r'"])
+    assert shares == [pytest.approx(1 / 6, abs=0.001), 0.0]
 
 
 def test_a_case_that_the_run_cannot_predict_is_filled_without_it(trained, monkeypatch):

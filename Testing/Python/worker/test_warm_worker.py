@@ -50,3 +50,17 @@ def test_nothing_is_left_of_a_killed_worker_when_the_next_one_starts(warm_worker
     assert not Path(f"/proc/{fork}").exists()
     second.stdin.close()
     assert second.wait() == 0
+
+
+def test_a_worker_holds_no_connection_of_another_one(warm_workers, monkeypatch):
+    """Otherwise a program whose worker has come to nothing would wait until the others have ended."""
+    monkeypatch.delenv("COVERAGE_PROCESS_CONFIG", raising=False)
+    warm_workers.start()
+    before = set(children_of(warm_workers._process.pid))
+    workers = [started(warm_workers), started(warm_workers)]
+    supervisors = set(children_of(warm_workers._process.pid)) - before
+    links = [[os.readlink(path) for path in Path(f"/proc/{number}/fd").iterdir()] for number in supervisors]
+    assert [sum(link.startswith("socket:") for link in one) for one in links] == [1, 1]
+    for worker in workers:
+        worker.stdin.close()
+        assert worker.wait() == 0

@@ -164,10 +164,12 @@ class AutoInterpolator:
         runs = RunsTakingPart(self._runs, annotation, self._only)
         added = runs.added()
         shares = known.shares([*annotation.label_values(), *added])
+        rated: dict[str, RunSource] = {}
         if self._runs:
             compared = runs.compared(sources, shares, annotation, image, watch.part(1, 2).part(1, 2).quiet())
             shares = {value: runs.shares(value, known, own, compared) for value, own in shares.items()}
-            sources |= {**runs.sources(), **runs.beside()}
+            rated = runs.sources()
+            sources |= {**rated, **runs.beside()}
             annotation = _with_room_for(annotation, added)
         drawn_here = {value: own for value, own in shares.items() if value not in added}
         fill = self._mixed(sources, shares, annotation, image, watch.part(1, 2).part(1, 2))
@@ -176,6 +178,7 @@ class AutoInterpolator:
             warnings=tuple(dict.fromkeys((*warnings, *fill.warnings))),
             methods=dict.fromkeys(shares, MIXTURE),
             shares=shares,
+            far_shares={name: run.far_shares for name, run in rated.items()},
             left_out=problems,
             scores=tuple(score for score in known.scores(drawn_here) if score.label not in added),
             measured_on=_slice_count(annotation),
@@ -199,7 +202,7 @@ class AutoInterpolator:
         names = {name for shares in previous.shares.values() for name in shares}
         soft: Sources = {name: m for name, m in kept._usable(image).items() if isinstance(m, ChanceSource)}
         runs = RunsTakingPart(kept._runs, annotation, self._only)
-        soft |= {**runs.sources(), **runs.beside()}
+        soft |= {**runs.sources(previous.far_shares), **runs.beside()}
         added, shown = set(runs.added()), set(annotation.label_values())
         if set(soft) != names or not shown | added <= set(previous.shares):
             return self.fill(annotation, image, watch)
@@ -224,6 +227,7 @@ class AutoInterpolator:
             warnings=tuple(dict.fromkeys((*previous.left_out.values(), *fill.warnings))),
             methods=previous.methods,
             shares=previous.shares,
+            far_shares=previous.far_shares,
             left_out=previous.left_out,
             scores=previous.scores,
             measured_on=before,

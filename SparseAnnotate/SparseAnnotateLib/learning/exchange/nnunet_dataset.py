@@ -85,9 +85,14 @@ def _no_dataset(folder: Path, path: Path, content: object) -> BadInputError:
     if not isinstance(content, dict) or "training" not in content:
         return BadInputError(problem)
     hint = _(
-        "It lists its images in 'training', as the Medical Segmentation Decathlon and nnU-Net v1 do: give the folder "
-        "itself to the other commands as the cohort."
+        "It lists its images in 'training', as the Medical Segmentation Decathlon does: give the folder itself to the "
+        "other commands as the cohort."
     )
+    if any((folder / "imagesTr").glob(f"*{CHANNEL}.*")):
+        # It lists 'a.nii.gz' for the file 'a_0000.nii.gz', so that its images are not found as those of a Decathlon.
+        hint = _("It is a dataset of nnU-Net v1. Convert it with nnU-Net's command '{command}' first.").format(
+            command="nnUNetv2_convert_old_nnUNet_dataset"
+        )
     return BadInputError(joined(" ", [problem, hint]))
 
 
