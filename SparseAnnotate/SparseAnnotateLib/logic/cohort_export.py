@@ -44,7 +44,7 @@ class CohortExport:
         `before_each` makes the steps that come before each volume is written: what is drawn while it is being written
         may or may not be in the file.
         """
-        cases = [scene.case_of(node) for node in volume_nodes]
+        cases = scene.cases_of(volume_nodes)
         yield from self.labels(volume_nodes, before_each)
         return {"cohort": str(self._session.cohort_folder), "cases": cases, **parameters}
 

@@ -46,7 +46,7 @@ class Exchange:
     ):
         """Show nnU-Net's predictions as results: see `ConsoleLogic.importNnunetPredictions`."""
         _require_volumes(volume_nodes)
-        nodes = {scene.case_of(node): node for node in volume_nodes}
+        nodes = dict(zip(scene.cases_of(volume_nodes), volume_nodes, strict=True))
         origins: dict[str, scene.ResultOrigin] = {}
         prepare = self._export.request(
             volume_nodes,

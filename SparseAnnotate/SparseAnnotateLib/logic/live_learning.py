@@ -109,7 +109,7 @@ class LiveLearning:
         run = run_name or self._new_name()
         # A run that is continued goes on with what it has learned from, also frames that are not shown now.
         before = self._cases if run == self._last_run and self._session.cohort_folder == self._folder else frozenset()
-        self._cases, self._last_run = before.union(scene.case_of(node) for node in volume_nodes), run
+        self._cases, self._last_run = before.union(scene.cases_of(volume_nodes)), run
         self._identifiers = frozenset(node.GetID() for node in volume_nodes)
         self._volumes, self._folder = volume_nodes, self._session.cohort_folder
         written, self._look_at = self._mark(), 0.0

@@ -85,7 +85,7 @@ class Modelling:
     ):
         """Run a trained model; returns a new segmentation node for each volume: see `ConsoleLogic.segment`."""
         volume_nodes = list(volume_nodes)
-        cases = [scene.case_of(node) for node in volume_nodes]
+        cases = scene.cases_of(volume_nodes)
         origins: dict[str, scene.ResultOrigin] = {}
         prepare = self._export.request(
             volume_nodes,

@@ -48,7 +48,8 @@ class Recommending:
             _require_same_frames(frames)
             # As on the command line, cases that are left out keep the slices that are to do there.
             left_out = {*failed, *failed_there}
-            usable = [node for node in volume_nodes if scene.case_of(node) not in left_out]
+            cases = scene.cases_of(volume_nodes)
+            usable = [node for node, case in zip(volume_nodes, cases, strict=True) if case not in left_out]
             items = yield from scene.storing_recommended(usable, recommended)
             yield Piece.NEXT_IS_LONG  # where there are hundreds of volumes, to show them
             found = [item for item in items if item.state is SliceState.TODO]
@@ -74,7 +75,7 @@ class Recommending:
 
     def plan(self, volume_nodes: Sequence, settings: PlanSettings, waiting: Waiting):
         """A plan for a number of slices or minutes, an AnnotationPlan: see `ConsoleLogic.planAnnotation`."""
-        names = {scene.case_of(node): node.GetName() for node in volume_nodes}
+        names = dict(zip(scene.cases_of(volume_nodes), (node.GetName() for node in volume_nodes), strict=True))
         prepare = self._export.request(volume_nodes, **vars(settings))
 
         def finish(answer) -> AnnotationPlan:
@@ -93,7 +94,10 @@ class Recommending:
 
         def prepare():
             params = yield from self._export.request(volume_nodes, path=str(Path(path).expanduser().absolute()))
-            to_do = {scene.case_of(node): scene.ledger_of(node).todo for node in volume_nodes}
+            to_do = {
+                case: scene.ledger_of(node).todo
+                for case, node in zip(scene.cases_of(volume_nodes), volume_nodes, strict=True)
+            }
             self._session.cohort().save_recommended(to_do)
             return {**params, "features": features, "device": device}
 
@@ -126,8 +130,9 @@ def _choosing(volume_nodes: Sequence, settings: SelectionSettings, failed: dict[
 
 def _with_slices_to_do(volume_nodes: Sequence, cases: Collection[str]) -> list[str]:
     """Those of the cases that have slices to do."""
-    nodes = [node for node in volume_nodes if node.GetScene() is not None and scene.case_of(node) in cases]
-    return [scene.case_of(node) for node in nodes if scene.ledger_of(node).todo]
+    nodes = [node for node in volume_nodes if node.GetScene() is not None]
+    named = zip(scene.cases_of(nodes), nodes, strict=True)
+    return [case for case, node in named if case in cases and scene.ledger_of(node).todo]
 
 
 def _require_same_frames(frames: Mapping[Any, scene.Frame | None]) -> None:

@@ -6,6 +6,7 @@ import os
 import uuid
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import slicer
@@ -61,6 +62,7 @@ _EXPORTED_CORRECTIONS_ATTRIBUTE = "SparseAnnotate.ExportedCorrections"
 _WRITTEN_ATTRIBUTE = "SparseAnnotate.WrittenDrawing"
 # Modification times restart in every process, but attributes are saved with the scene.
 _PROCESS = uuid.uuid4().hex
+_Firsts = dict[tuple[str, str], dict[str, Any]]  # Slicer's nodes have no types
 
 
 def annotated_segmentation(volume_node, create: bool = False):
@@ -313,6 +315,16 @@ def case_of(volume_node) -> str:
 
     Each frame of a sequence is a separate case, and its name is stored in the sequence node.
     """
+    return _case_of(volume_node, {})
+
+
+def cases_of(volume_nodes: Iterable) -> list[str]:
+    """`case_of` of many volumes, which looks through the nodes of the scene once instead of for each."""
+    firsts: _Firsts = {}
+    return [_case_of(node, firsts) for node in volume_nodes]
+
+
+def _case_of(volume_node, firsts: _Firsts) -> str:
     frame = frame_of(volume_node)
     owner, attribute = volume_node, _CASE_ATTRIBUTE
     if frame is not None:
@@ -322,12 +334,14 @@ def case_of(volume_node) -> str:
         return opened.case
     name = owner.GetAttribute(attribute)
     # A clone has its original's attributes, and comes after it in the scene.
-    if name and name_problem(name) is None and _first_with(owner, attribute, name) is owner:
+    with_name = _firsts_with(owner.GetClassName(), attribute, firsts)
+    if name and name_problem(name) is None and with_name.get(name) is owner:
         return name
     plain = usable_case_name(volume_node.GetName() + (f" {frame.value}" if frame else ""))
     # A cohort folder is used by several scenes: 'T1' of one patient must not be mixed up with 'T1' of another.
     name = f"{plain} {uuid.uuid4().hex[:8]}"
     owner.SetAttribute(attribute, name)
+    with_name[name] = owner
     return name
 
 
@@ -353,10 +367,14 @@ def _exporting_corrections(
     volume_node.SetAttribute(_EXPORTED_CORRECTIONS_ATTRIBUTE, mark)
 
 
-def _first_with(owner, attribute: str, name: str):
-    """The first node of the same class in the scene whose attribute holds the name of this case."""
-    nodes = slicer.util.getNodesByClass(owner.GetClassName())
-    return next((node for node in nodes if node.GetAttribute(attribute) == name), None)
+def _firsts_with(class_name: str, attribute: str, firsts: _Firsts) -> dict[str, Any]:
+    """The first node of a class in the scene for each name of a case that this attribute holds; kept in `firsts`."""
+    key = class_name, attribute
+    if key not in firsts:
+        firsts[key] = {}
+        for node in slicer.util.getNodesByClass(class_name):
+            firsts[key].setdefault(node.GetAttribute(attribute), node)
+    return firsts[key]
 
 
 def knowledge_mark(volume_node) -> str:

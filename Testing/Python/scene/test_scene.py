@@ -362,6 +362,23 @@ def test_a_cloned_volume_has_its_own_case_and_segmentation(mrml, plain_volume):
     assert scene.annotated_segmentation(plain_volume) is segmentation
 
 
+def test_the_cases_of_many_volumes_are_found_in_one_look_through_the_scene(mrml, plain_volume, monkeypatch):
+    from SparseAnnotateLib import scene
+
+    name = scene.case_of(plain_volume)
+    clones = [mrml.modules.volumes.logic().CloneVolume(mrml.mrmlScene, plain_volume, f"clone {n}") for n in range(3)]
+    looks, nodes_of_class = [], mrml.util.getNodesByClass
+    monkeypatch.setattr(mrml.util, "getNodesByClass", lambda kind: looks.append(kind) or nodes_of_class(kind))
+    # The second time a clone is asked for, it has the name that it got the first time.
+    names = scene.cases_of([clones[0], plain_volume, *clones])
+    assert len(looks) == 1
+    assert names[1] == name
+    assert names[0] == names[2]
+    assert len(set(names)) == 4
+    assert scene.cases_of([clones[0], plain_volume, *clones]) == names
+    assert [scene.case_of(node) for node in clones] == names[2:]
+
+
 def test_an_exported_case_has_image_slices_and_geometry_and_is_written_once(mrml, tmp_path, volume):
     from SparseAnnotateLib import scene
 
