@@ -56,6 +56,13 @@ def test_scaled_files_are_left_to_itk(tmp_path, slope_and_intercept):
     assert LayeredFile.of(path) is None
 
 
+def is_layered(path: Path, content: bytes, line: bytes, other: bytes) -> bool:
+    """Whether a file with another line in its header is read in layers."""
+    assert line in content
+    path.write_bytes(content.replace(line, other))
+    return LayeredFile.of(path) is not None
+
+
 def test_other_files_are_left_to_itk(tmp_path):
     assert LayeredFile.of(tmp_path / "none.nii") is None
     written(tmp_path / "a.mha", image(), compress=False)
@@ -71,9 +78,7 @@ def test_other_files_are_left_to_itk(tmp_path):
         (b"DimSize = 7 6 5", b"DimSize = 7 6 5 1"),
         (b"DimSize = 7 6 5", b"DimSize = 7 6"),
     ):
-        assert line in content
-        (tmp_path / "b.mha").write_bytes(content.replace(line, other))
-        assert LayeredFile.of(tmp_path / "b.mha") is None
+        assert not is_layered(tmp_path / "b.mha", content, line, other)
     written(tmp_path / "a.nhdr", image())
     content = (tmp_path / "a.nhdr").read_bytes()
     for line, other in (
@@ -82,9 +87,7 @@ def test_other_files_are_left_to_itk(tmp_path):
         (b"encoding: gzip", b"encoding: gzip\nbyte skip: 3"),
         (b"data file: a.raw.gz", b"data file: LIST\na.raw.gz\na.raw.gz"),
     ):
-        assert line in content
-        (tmp_path / "b.nhdr").write_bytes(content.replace(line, other))
-        assert LayeredFile.of(tmp_path / "b.nhdr") is None
+        assert not is_layered(tmp_path / "b.nhdr", content, line, other)
 
 
 @pytest.mark.parametrize("name", NAMES)

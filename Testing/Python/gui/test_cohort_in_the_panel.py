@@ -36,6 +36,16 @@ def opened(panel, facade, folder):
     panel.idle()
 
 
+def draw_next(panel, cohort: Cohort) -> None:
+    """Draw the chosen slice, and wait until it is in the cohort folder."""
+    item = panel.panel.draw.table.chosen()
+    case = item.volumeNode.GetName()
+    panel.paint(item.index)
+    panel.ui.drawnButton.click()
+    panel.until(lambda: cohort.ledger(case).is_decided(Plane.named(item.plane), item.index))
+    panel.idle()
+
+
 def test_a_worklist_of_the_command_line_is_drawn_in_slicer(panel, facade, folder):
     assert panel.ui.openCaseButton.isHidden()
     opened(panel, facade, folder)
@@ -228,24 +238,16 @@ def test_a_damaged_file_of_codes_is_named_once_and_drawing_is_stored(panel, faca
     codes.write_text("{")
     cohort, panel.labels = Cohort.open(folder), ball()
 
-    def draw_next() -> None:
-        item = panel.panel.draw.table.chosen()
-        case = item.volumeNode.GetName()
-        panel.paint(item.index)
-        panel.ui.drawnButton.click()
-        panel.until(lambda: cohort.ledger(case).is_decided(Plane.named(item.plane), item.index))
-        panel.idle()
-
-    draw_next()
+    draw_next(panel, cohort)
     panel.until(lambda: str(codes) in panel.message)
     assert "not the codes of the structures, until you restore or delete a file. Cannot use the file" in panel.message
     assert panel.message_is == "note"
-    draw_next()
+    draw_next(panel, cohort)
     assert str(codes) not in panel.message
     assert [str(codes) in record.message for record in caplog.records].count(True) == 1
     assert codes.read_text() == "{"
     codes.unlink()
-    draw_next()
+    draw_next(panel, cohort)
     assert panel.widget.logic.panel.codes_problem() == ""
 
 
@@ -313,17 +315,9 @@ def test_a_click_on_drawn_waits_once_for_the_disk_for_each_file(panel, facade, f
         note("rename", target)
         replace(source, target)
 
-    def draw_next() -> None:
-        item = panel.panel.draw.table.chosen()
-        case = item.volumeNode.GetName()
-        panel.paint(item.index)
-        panel.ui.drawnButton.click()
-        panel.until(lambda: cohort.ledger(case).is_decided(Plane.named(item.plane), item.index))
-        panel.idle()
-
-    draw_next()  # with the colors of the structures, which are written once
+    draw_next(panel, cohort)  # with the colors of the structures, which are written once
     monkeypatch.setattr(os, "fsync", noted_fsync)
     monkeypatch.setattr(os, "replace", noted_replace)
-    draw_next()
+    draw_next(panel, cohort)
     written = ["annotations", "ledgers"]
     assert steps == [(what, place) for place in written for what in ("sync", "rename")]
