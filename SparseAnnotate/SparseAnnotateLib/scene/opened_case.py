@@ -24,8 +24,10 @@ _SELF_ROLE = "SparseAnnotate.OpenedVolume"
 _DRAWING_ROLE = "SparseAnnotate.OpenedDrawing"
 
 
-# The cases of the volumes of this process: while a volume shows a frame of a sequence, it has the frame's attributes.
-_OPENED: dict[tuple[str, str], OpenedCase] = {}
+# In Python's part of a node, with its ID: while a volume shows a frame of a sequence, it has the frame's attributes.
+# VTK keeps that part as long as the node lives. A table that an observer of the node's deletion cleans up would not do:
+# Python's garbage collector may have cleared the observer when it is called, and then the process ends.
+_KEPT = "_sparse_annotate_opened_case"
 
 
 @dataclass(frozen=True)
@@ -52,8 +54,8 @@ class OpenedCase:
 
 def opened_case(volume_node) -> OpenedCase | None:
     """The case that a volume was opened from; None for another volume, and for a clone of one that was opened."""
-    own = _OPENED.get(_key(volume_node))
-    if own is not None:
+    identifier, own = getattr(volume_node, _KEPT, (None, None))
+    if own is not None and identifier == volume_node.GetID():
         return own
     text = volume_node.GetAttribute(_ATTRIBUTE)
     # Cloning copies attributes and references.
@@ -90,16 +92,8 @@ def note_opened(volume_node, drawing, opened: OpenedCase) -> None:
 
 
 def _store(volume_node, opened: OpenedCase) -> None:
-    key = _key(volume_node)
-    if key not in _OPENED:
-        # Another node may get its address.
-        volume_node.AddObserver("DeleteEvent", lambda _node, _event: _OPENED.pop(key, None))
-    _OPENED[key] = opened
+    setattr(volume_node, _KEPT, (volume_node.GetID(), opened))
     volume_node.SetAttribute(_ATTRIBUTE, to_text(opened))
-
-
-def _key(volume_node) -> tuple[str, str]:
-    return volume_node.GetID() or "", volume_node.GetAddressAsString("")
 
 
 def frame_problem(volume_node) -> str | None:
