@@ -82,7 +82,7 @@ def _hippocampi(data: Path, folder: Path, options: argparse.Namespace) -> list[t
     )
     requests.recommend(recommend, Watch())
     requests.draw(requests.DrawRequest(str(cohort.folder), cases=tuple(trained)), Watch())
-    _train(cohort, options)
+    train_run(cohort, options)
     rows = []
     for title, cases in (("hippocampi, others", others), ("hippocampi, trained on", trained[:tested])):
         for density in options.densities[:1] if options.quick else options.densities:
@@ -93,7 +93,7 @@ def _hippocampi(data: Path, folder: Path, options: argparse.Namespace) -> list[t
 
 def _mni152(folder: Path, options: argparse.Namespace) -> list[tuple]:
     cohort, reference = mni152_cohort(folder, 2 if options.quick else 1)
-    _train(cohort, options)
+    train_run(cohort, options)
 
     def figures(path: Callable[[str], Path]) -> str:
         geometry = cohort.geometry(CASE)
@@ -110,11 +110,11 @@ def _trained_on_itself(
     rows = []
     for density in options.densities[:1] if options.quick else options.densities:
         place = folder / f"{name} {density}"
-        cohort = Cohort.open(place) if place.is_dir() else _drawn_cohort(place, name, volumes, density)
+        cohort = Cohort.open(place) if place.is_dir() else drawn_cohort(place, name, volumes, density)
         cases = [case.name for case in cohort.cases]
         try:
             if RUN not in cohort.runs():
-                _train(cohort, options)
+                train_run(cohort, options)
         except BadInputError as error:  # such as: no drawn slice shows the structure
             print(f"{name}, {density:.0%}: {error}", file=sys.stderr, flush=True)
             continue
@@ -123,27 +123,32 @@ def _trained_on_itself(
     return rows
 
 
-def _drawn_cohort(folder: Path, name: str, volumes: Sequence[LabelledVolume], density: float) -> Cohort:
-    """The volumes of a set, with axial slices drawn at fixed intervals."""
+def drawn_cohort(
+    folder: Path, name: str, volumes: Sequence[LabelledVolume], density: float, are_staggered: bool = False
+) -> Cohort:
+    """The volumes of a set, with axial slices drawn at fixed intervals; staggered, they differ between volumes."""
     shown = [np.unique(read_labels(volume.labels, read_geometry(volume.labels))) for volume in volumes]
     kinds = sorted({int(value) for values in shown for value in values if value})
     cohort = Cohort.create(folder, name, {value: f"{name} {value}" for value in kinds})
     cases = [f"case {number}" for number, _volume in enumerate(volumes, start=1)]
     for case, volume in zip(cases, volumes, strict=True):
         cohort.add_case(case, volume.image, reference=volume.labels)
-    _draw(cohort, cases, Plane.AXIAL, density)
+    for number, case in enumerate(cases):
+        # By golden ratios, so that any number of volumes from the first has evenly distributed positions.
+        _draw(cohort, [case], Plane.AXIAL, density, (0.5 + number * 0.618) % 1.0 - 0.5 if are_staggered else 0.0)
     return cohort
 
 
-def _draw(cohort: Cohort, cases: Sequence[str], plane: Plane, density: float) -> None:
-    """Draw slices at fixed intervals from the reference."""
+def _draw(cohort: Cohort, cases: Sequence[str], plane: Plane, density: float, shift: float = 0.0) -> None:
+    """Draw slices at fixed intervals, moved by a part of their distance, from the reference."""
     for name in cases:
         geometry = cohort.geometry(name)
-        indices = fixed_interval(plane.slice_count(geometry), density)
+        indices = fixed_interval(plane.slice_count(geometry), density, shift)
         cohort.save_annotation(name, SparseAnnotation.from_slices(cohort.reference(name), geometry, plane, indices))
 
 
-def _train(cohort: Cohort, options: argparse.Namespace) -> None:
+def train_run(cohort: Cohort, options: argparse.Namespace) -> None:
+    """Train the run on what is drawn, with the options `recipe`, `iterations`, `seed` and `quick`."""
     steps = 5 if options.quick else options.iterations
     settings = TrainingSettings(recipe=options.recipe, iterations=steps, seed=options.seed)
     requests.train(requests.TrainRequest(cohort=str(cohort.folder), run=RUN, settings=settings), Watch())
