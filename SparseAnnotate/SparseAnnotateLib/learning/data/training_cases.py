@@ -26,6 +26,7 @@ from ...core.voxel_values import label_counts, require_finite
 from ...runs.ct_scale import CtScale
 from ...runs.learned_images import ImageFacts
 from .ct_statistics import scale_marks
+from .held_out_slices import held_out_slices
 from .image_channels import channels_mark, require_channels, require_ct
 from .image_facts import facts_path, keep_facts
 
@@ -328,6 +329,7 @@ def training_cases(
             another annotation.
     """
     drawn: dict[str, list[tuple[int, int]]] = {}
+    sizes: dict[tuple[str, tuple[int, int]], np.ndarray] = {}
     undecided: dict[str, Path] = {}
     corrected: dict[str, Path] = {}
     unknown: dict[str, Path] = {}
@@ -350,7 +352,9 @@ def training_cases(
                 open_voxels = guessed if open_voxels is None else open_voxels | guessed
                 is_corrected = is_corrected & ~guessed if is_corrected is not None else None
             save_array(kept_path(folder, "weights", name), annotation.geometry.to_standard_order(weights))
-        save_array(kept_path(folder, "labels", name), _class_labels(labels, annotation, classes))
+        of_classes = _class_labels(labels, annotation, classes)
+        sizes |= {(name, s): _class_sizes(of_classes[slice_layer(*s)], len(classes)) for s in drawn[name]}
+        save_array(kept_path(folder, "labels", name), of_classes)
         if open_voxels is not None:
             undecided[name] = kept_path(folder, "undecided", name)
             save_array(undecided[name], annotation.geometry.to_standard_order(open_voxels))
@@ -361,8 +365,7 @@ def training_cases(
         if left is not None:
             unknown[name] = kept_path(folder, "unknown", name)
             save_array(unknown[name], left)
-    everything = [(name, s) for name, slices in drawn.items() for s in slices]
-    held_out = _held_out(everything, validation_share, seed)
+    held_out = held_out_slices(sizes, validation_share, seed)
     cases = []
     for number, (name, slices) in enumerate(drawn.items()):
         watch.step(
@@ -370,11 +373,9 @@ def training_cases(
             _("preparing '{case}', {number} of {count}").format(case=name, number=number + 1, count=len(names)),
         )
         labels_path = kept_path(folder, "labels", name)
-        labels = mapped_array(labels_path)
         learned = tuple(s for s in slices if (name, s) not in held_out)
         kept = tuple(s for s in slices if (name, s) in held_out)
-        present = {s: np.unique(labels[slice_layer(*s)]) for s in learned}
-        by_class = {c: tuple(s for s in learned if c in present[s]) for c in classes.values()}
+        by_class = {c: tuple(s for s in learned if sizes[name, s][c - 1]) for c in classes.values()}
         seen = cohort.channels if channels is None else channels
         image_path = normalised_image_path(cohort, name, normalisation, seen, ct, watch)
         shown = {c: s for c, s in by_class.items() if s}
@@ -505,14 +506,11 @@ def _class_labels(labels: np.ndarray, annotation: SparseAnnotation, classes: dic
     return annotation.geometry.to_standard_order(result)
 
 
+def _class_sizes(layer: np.ndarray, class_count: int) -> np.ndarray:
+    """(classes,) int: voxels of each class other than background in a slice of class indices."""
+    return np.bincount(layer.ravel(), minlength=class_count + 1)[1:]
+
+
 def _standard_slices(annotation: SparseAnnotation) -> list[tuple[int, int]]:
     by_axis = annotation.drawn_by_axis().items()
     return [annotation.geometry.to_standard_slice(axis, index) for axis, indices in by_axis for index in indices]
-
-
-def _held_out(slices: list, share: float, seed: int) -> set:
-    count = int(len(slices) * share)
-    if len(slices) < 20 or count == 0:
-        return set()
-    order = np.random.default_rng([seed, 0x5EED]).permutation(len(slices))
-    return {slices[i] for i in order[:count]}
