@@ -3,8 +3,6 @@
 from .annotations import (
     annotated_segmentation,
     annotation_of,
-    case_of,
-    cases_of,
     drawing_mark,
     drawings_of_frames,
     exporting_case,
@@ -149,6 +147,7 @@ from .suggestion_preview import hide_suggestion, show_suggestion
 from .training_curves import show_curves
 from .undecided_store import undecided_mark
 from .unmarked_drawings import Unmarked, UnmarkedDrawing, finding_unmarked, painted_sentence
+from .volume_cases import case_of, cases_of
 from .volume_nodes import geometry_of, image_of, require_scalar_volume, volumes_of_scene, world_geometry_of
 from .voxel_grids import grid_of, is_other_order
 from .worklist import (

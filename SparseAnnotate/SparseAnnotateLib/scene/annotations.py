@@ -6,7 +6,6 @@ import os
 import uuid
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import slicer
@@ -22,7 +21,6 @@ from ..core import (
     VolumeGeometry,
 )
 from ..core.annotation import DecidedSlices
-from ..core.case_names import name_problem, usable_case_name
 from ..core.case_state import with_changes_elsewhere
 from ..core.corrections import Corrections
 from ..core.file_stamp import stamp_of
@@ -49,10 +47,10 @@ from .segmentation_layers import segment_ids
 from .segmentation_nodes import geometry_problem, labels_of, segment_names, structure_names
 from .sequence_frames import Frame, frame_of
 from .undecided_store import undecided_mark, undecided_of
+from .volume_cases import case_of
 from .volume_nodes import geometry_of, require_scalar_volume
 
 _ATTEMPTS = 2
-_CASE_ATTRIBUTE = "SparseAnnotate.Case"
 _SEGMENTATION_ROLE = "SparseAnnotate.Segmentation"
 _SELF_ROLE = "SparseAnnotate.Self"
 _FRAME_ATTRIBUTE = "SparseAnnotate.Frame"
@@ -62,7 +60,6 @@ _EXPORTED_CORRECTIONS_ATTRIBUTE = "SparseAnnotate.ExportedCorrections"
 _WRITTEN_ATTRIBUTE = "SparseAnnotate.WrittenDrawing"
 # Modification times restart in every process, but attributes are saved with the scene.
 _PROCESS = uuid.uuid4().hex
-_Firsts = dict[tuple[str, str], dict[str, Any]]  # Slicer's nodes have no types
 
 
 def annotated_segmentation(volume_node, create: bool = False):
@@ -308,43 +305,6 @@ def position_in_scene(volume_node) -> int:
     return slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode").index(volume_node)
 
 
-def case_of(volume_node) -> str:
-    """Name of the volume's case in any cohort: the node's name and a random suffix, stored in the node.
-
-    A volume that was opened from a cohort folder has the name of its case there.
-
-    Each frame of a sequence is a separate case, and its name is stored in the sequence node.
-    """
-    return _case_of(volume_node, {})
-
-
-def cases_of(volume_nodes: Iterable) -> list[str]:
-    """`case_of` of many volumes, which looks through the nodes of the scene once instead of for each."""
-    firsts: _Firsts = {}
-    return [_case_of(node, firsts) for node in volume_nodes]
-
-
-def _case_of(volume_node, firsts: _Firsts) -> str:
-    frame = frame_of(volume_node)
-    owner, attribute = volume_node, _CASE_ATTRIBUTE
-    if frame is not None:
-        owner, attribute = frame.sequence, f"{_CASE_ATTRIBUTE}.{frame.key}"
-    opened = opened_case(volume_node) if frame is None else None
-    if opened is not None:
-        return opened.case
-    name = owner.GetAttribute(attribute)
-    # A clone has its original's attributes, and comes after it in the scene.
-    with_name = _firsts_with(owner.GetClassName(), attribute, firsts)
-    if name and name_problem(name) is None and with_name.get(name) is owner:
-        return name
-    plain = usable_case_name(volume_node.GetName() + (f" {frame.value}" if frame else ""))
-    # A cohort folder is used by several scenes: 'T1' of one patient must not be mixed up with 'T1' of another.
-    name = f"{plain} {uuid.uuid4().hex[:8]}"
-    owner.SetAttribute(attribute, name)
-    with_name[name] = owner
-    return name
-
-
 def _exporting_corrections(
     cohort: Cohort, volume_node, corrections: Corrections | None, are_known: bool
 ) -> Iterator[float]:
@@ -365,16 +325,6 @@ def _exporting_corrections(
     if not is_same:
         yield from cohort.saving_corrections(name, corrections)
     volume_node.SetAttribute(_EXPORTED_CORRECTIONS_ATTRIBUTE, mark)
-
-
-def _firsts_with(class_name: str, attribute: str, firsts: _Firsts) -> dict[str, Any]:
-    """The first node of a class in the scene for each name of a case that this attribute holds; kept in `firsts`."""
-    key = class_name, attribute
-    if key not in firsts:
-        firsts[key] = {}
-        for node in slicer.util.getNodesByClass(class_name):
-            firsts[key].setdefault(node.GetAttribute(attribute), node)
-    return firsts[key]
 
 
 def knowledge_mark(volume_node) -> str:

@@ -18,7 +18,7 @@ from ..core.planes import slice_layer
 from ..core.slab_writing import written_in_slabs
 from ..core.strict_json import parse_json, to_text
 from ..core.voxel_values import values_in
-from .annotations import annotated_among, annotated_segmentation, case_of
+from .annotations import annotated_among, annotated_segmentation
 from .channel_references import channels_checksum
 from .confidence import confidence_of, hide_confidence
 from .corrections_store import corrections_mark
@@ -28,6 +28,7 @@ from .node_stamps import node_times
 from .opened_case import opened_case
 from .segmentation_nodes import labels_of
 from .sequence_frames import frame_of
+from .volume_cases import case_of
 from .volume_nodes import geometry_of
 
 FILL = "fill"

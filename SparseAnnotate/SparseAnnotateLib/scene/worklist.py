@@ -8,9 +8,10 @@ from typing import Any
 
 from ..core import BadInputError, Effort, Ledger, LedgerEntry, Plane, SliceState, SparseAnnotateError, VolumeGeometry
 from ..core.pieces import Piece
-from .annotations import annotated_segmentation, case_of, ledger_of, ledger_stamp
+from .annotations import annotated_segmentation, ledger_of, ledger_stamp
 from .ledger_store import store_ledger, stored_ledger
 from .sequence_frames import Frame, frame_of
+from .volume_cases import case_of
 from .volume_nodes import geometry_of, volumes_of_scene
 
 

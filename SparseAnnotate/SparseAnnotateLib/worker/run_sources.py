@@ -94,9 +94,11 @@ class RunSources:
     def _learned_elsewhere(self, annotation: SparseAnnotation) -> float:
         """The part of the slices that the run has learned from that are of other cases than this one.
 
-        Slices that were drawn after it was trained count as learned from.
+        Slices that were drawn after it was trained count as learned from. Those that were cleared since then are not
+        counted, so a run of this case alone is known by its list of cases.
         """
-        learned = self._predictor.card.slices
+        card = self._predictor.card
+        learned = card.slices if len(card.cases) > 1 else 0
         own = sum(len(indices) for indices in annotation.drawn_by_axis().values())
         return max(0.0, 1.0 - own / learned) if learned else 0.0
 

@@ -116,12 +116,12 @@ def test_the_progress_names_a_case_once_in_each_message(trained):
     assert max(message.count(f"'{name}'") for message in messages) == 1
 
 
-def test_a_run_of_one_volume_has_learned_from_no_other_whatever_its_slices_were_marked_for(trained):
-    name, _other = trained.annotated_cases()
+def test_what_a_run_has_learned_from_a_volume_is_counted_whatever_its_slices_were_marked_for(trained):
+    name, other = trained.annotated_cases()
     folder = RunFolder(trained.run_folder("r"))
     annotation = trained.annotation(name)
     entries, names = annotation.ledger.decided, tuple(trained.labels.values())
-    folder.write_card(replace(folder.card(), validation_dice=None, slices=len(entries)))
+    folder.write_card(replace(folder.card(), validation_dice=None, slices=len(entries), cases=(name, other)))
     middle = len(entries) // 2
     entries = tuple(
         replace(one, structures=names if number == middle else names[1:]) for number, one in enumerate(entries)
@@ -133,9 +133,9 @@ def test_a_run_of_one_volume_has_learned_from_no_other_whatever_its_slices_were_
 
 
 def test_the_share_of_a_run_does_not_depend_on_earlier_fills_of_the_worker(trained):
-    name, _other = trained.annotated_cases()
+    name, other = trained.annotated_cases()
     folder = RunFolder(trained.run_folder("r"))
-    folder.write_card(replace(folder.card(), validation_dice=None, slices=2))
+    folder.write_card(replace(folder.card(), validation_dice=None, slices=2, cases=(name, other)))
     labels, geometry = trained.reference(name), trained.geometry(name)
     shares = []
     for indices in ([12], [12, 13]):  # no gap between them in which fill and run could be compared
@@ -143,6 +143,18 @@ def test_the_share_of_a_run_does_not_depend_on_earlier_fills_of_the_worker(train
         (result,) = filled(trained, cases=(name,))
         shares.append(result.labels[0]["shares"]["run 'r'"])
     assert shares == [pytest.approx(1 / 6, abs=0.001), 0.0]
+
+
+def test_a_run_of_one_volume_has_learned_from_no_other_when_slices_were_cleared_since(trained):
+    name, _other = trained.annotated_cases()
+    folder = RunFolder(trained.run_folder("r"))
+    annotation = trained.annotation(name)
+    entries = annotation.ledger.decided
+    folder.write_card(replace(folder.card(), validation_dice=None, slices=len(entries)))
+    kept = Ledger((entries[len(entries) // 2],))
+    trained.save_annotation(name, replace(annotation, ledger=kept))
+    (result,) = filled(trained, cases=(name,))
+    assert {label["shares"]["run 'r'"] for label in result.labels} == {0.0}
 
 
 def test_a_case_that_the_run_cannot_predict_is_filled_without_it(trained, monkeypatch):
