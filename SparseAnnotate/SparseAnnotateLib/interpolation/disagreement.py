@@ -73,6 +73,11 @@ class Disagreement(GapInterpolator):
         of_run = max(beside - of_fill, _LEAST_SHARE_OF_RUN * beside, least_of_run**2)
         return float(max(mean - of_run, 0.0) ** 0.5), float(of_run**0.5)
 
+    def error_of_fill(self, value: int, error_of_run: float) -> float:
+        """The error of the fill, as 1 - Dice, when that of the run is known; 0 where nothing could be compared."""
+        _squared, mean = self._apart(value)
+        return float(max(mean - error_of_run**2, 0.0) ** 0.5)
+
     def beside(self, value: int) -> float:
         """How much of the squared difference is there already beside drawn slices, from 0 to 1.
 

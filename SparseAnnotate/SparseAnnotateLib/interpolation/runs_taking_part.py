@@ -60,15 +60,21 @@ class RunsTakingPart:
         self,
         sources: Mapping[str, ChanceSource],
         shares: Mapping[int, Shares],
+        known: Evidence,
         annotation: SparseAnnotation,
         image: np.ndarray | None,
         watch: Watch,
     ) -> dict[str, Disagreement]:
-        """How far the fill and each run differ that no drawn slice can be held against; see `ChanceInterpolator`."""
+        """How far the fill and those runs differ of which one is not measured; see `ChanceInterpolator`.
+
+        A run is not, that no drawn slice can be held against; the fill is not, where no slice can be hidden.
+        """
         found = {}
-        for number, (name, run) in enumerate(unproven := [(n, r) for n, r in self._runs.items() if r.is_unproven]):
+        is_fill_unknown = not known.scores(shares)
+        wanted = {n: r for n, r in self._runs.items() if r.is_unproven or (is_fill_unknown and r.is_prediction)}
+        for number, (name, run) in enumerate(wanted.items()):
             found[name] = Disagreement(sources, shares, run)
-            found[name].measure(annotation, image, watch.part(number, len(unproven)))
+            found[name].measure(annotation, image, watch.part(number, len(wanted)))
         return found
 
     def beside(self) -> dict[str, NotDrawn]:
@@ -100,7 +106,9 @@ class RunsTakingPart:
 
         Mixtures with a run cannot be tried on hidden slices: across the wide gap there, drawn slices tell too little.
         So a run's share follows from the errors of both, as if they were independent: inverse to their squares.
-        That of the drawn slices is measured across twice the gap, and taken to be smaller across the gap itself.
+        That of the drawn slices is measured across twice the gap, and taken to be smaller across the gap itself. Where
+        no slice can be hidden, as with two drawn slices, it is a usual one, or what the run's error leaves of how much
+        the two differ, if that is larger.
         Of a label that no drawn slice shows the methods know nothing: beside the run there is only the chance that it
         is not there, see `NotDrawn`.
 
@@ -110,17 +118,21 @@ class RunsTakingPart:
                 there beside drawn slices: that what grows away from them is not their error is an assumption. Runs
                 that are little like the fill get less.
         """
-        error = 1.0 - UNKNOWN_DICE
+        error, is_measured = 1.0 - UNKNOWN_DICE, True
         shares: dict[str, float] = {NOT_DRAWN: 1.0}
         if value in self._shown:
             shares = dict(own)
             scores = [s for s in known.scores({value: own}) if (s.method, s.label) == (MIXTURE, value)]
+            is_measured = bool(scores)
             error = _NARROWER * (1.0 - scores[0].dice) if scores else error
         for name, run in self._runs.items():
             share = 0.0
             if value in run.values:
-                errors = error, 1.0 - run.dice_by(self._agreements[name], value)
-                share = _best_share(*errors)
+                of_run = 1.0 - run.dice_by(self._agreements[name], value)
+                of_fill = error
+                if not is_measured and not run.is_unproven and name in compared:
+                    of_fill = max(error, compared[name].error_of_fill(value, of_run))
+                share = _best_share(of_fill, of_run)
                 if run.is_unproven and value in self._shown:
                     share = self._unproven_share(name, value, error, compared.get(name), share)
             shares = {other: s * (1 - share) for other, s in shares.items()} | {name: share}

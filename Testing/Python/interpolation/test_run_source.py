@@ -103,6 +103,17 @@ def test_the_score_on_slices_that_a_run_has_learned_from_is_no_evidence():
     assert not any("has learned" in w for w in answer(annotation, run(reference())).warnings)
 
 
+def test_with_two_drawn_slices_what_differs_from_a_proven_run_is_the_error_of_the_fill():
+    """No slice can be hidden there, so the fill's error is not measured."""
+    annotation = drawn((8, 28))
+    alone, together = answer(annotation), answer(annotation, run(reference(), True, dice=0.85))
+    assert dice(alone.fill.labels) < 0.7
+    usual = 0.3**2 / (0.3**2 + 0.15**2)
+    assert together.fill.shares[1]["run r"] > usual + 0.03
+    like_the_fill = answer(annotation, run(alone.fill.labels, True, dice=0.85))
+    assert like_the_fill.fill.shares[1]["run r"] == pytest.approx(usual)
+
+
 def test_a_structure_that_the_run_does_not_know_is_filled_from_the_drawn_slices():
     annotation = drawn(range(4, 40, 4))
     only_liver = np.where(reference() == 1, 1, 0).astype(np.uint8)

@@ -166,7 +166,7 @@ class AutoInterpolator:
         shares = known.shares([*annotation.label_values(), *added])
         rated: dict[str, RunSource] = {}
         if self._runs:
-            compared = runs.compared(sources, shares, annotation, image, watch.part(1, 2).part(1, 2).quiet())
+            compared = runs.compared(sources, shares, known, annotation, image, watch.part(1, 2).part(1, 2).quiet())
             shares = {value: runs.shares(value, known, own, compared) for value, own in shares.items()}
             rated = runs.sources()
             sources |= {**rated, **runs.beside()}
