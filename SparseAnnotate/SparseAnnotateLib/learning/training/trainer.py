@@ -283,7 +283,10 @@ class Trainer:
     def _batches(self) -> Batches:
         model = self.model_plan
         sampler, augmentation = self.objective.sampler(model), self.objective.augmentation(model)
-        return Batches(sampler, augmentation, self._numbers(), self.iteration, self.device.startswith("cuda"))
+        is_for_gpu = self.device.startswith("cuda")
+        # Several processes stop together, see `_check_cancelled`.
+        watch = self.watch.quiet() if self.ranks.count == 1 else Watch()
+        return Batches(sampler, augmentation, self._numbers(), self.iteration, is_for_gpu, watch)
 
     def _numbers(self) -> list[int]:
         """Which patches of a step this process works on."""
