@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -32,6 +33,8 @@ from .image_facts import facts_path, keep_facts
 _FLOAT16_LARGEST = 60000.0
 _SAMPLES = 1 << 18
 _AIR, _METAL, _NARROW = -1000.0, 4000.0, 20.0  # Hounsfield units: no CT lies beyond, or has a smaller range
+Slice = tuple[str, tuple[int, int]]
+"""A drawn slice: its case, and (axis, index)."""
 _VERSION = 2  # part of every name in the cache: images normalised by another version are not used
 
 
@@ -314,7 +317,8 @@ def training_cases(
     Args:
         names: cases to learn from; each must have a drawn slice.
         classes: label value to class index.
-        validation_share: share of all drawn slices to hold out; none when fewer than 20 are drawn.
+        validation_share: share of all drawn slices to hold out; none when fewer than 20 are drawn, and never the last
+            one that shows a structure.
         folder: where label maps are kept on disk while training, see `kept_path`.
         fill_weight: of filled voxels, times their confidence; 0: only drawn slices are learned from.
         with_distances: whether the distances to the boundaries are needed.
@@ -362,7 +366,8 @@ def training_cases(
             unknown[name] = kept_path(folder, "unknown", name)
             save_array(unknown[name], left)
     everything = [(name, s) for name, slices in drawn.items() for s in slices]
-    held_out = _held_out(everything, validation_share, seed)
+    shown_on = {(name, s): _classes_on(mapped_array(kept_path(folder, "labels", name)), s) for name, s in everything}
+    held_out = _held_out(shown_on, validation_share, seed)
     cases = []
     for number, (name, slices) in enumerate(drawn.items()):
         watch.step(
@@ -370,11 +375,9 @@ def training_cases(
             _("preparing '{case}', {number} of {count}").format(case=name, number=number + 1, count=len(names)),
         )
         labels_path = kept_path(folder, "labels", name)
-        labels = mapped_array(labels_path)
         learned = tuple(s for s in slices if (name, s) not in held_out)
         kept = tuple(s for s in slices if (name, s) in held_out)
-        present = {s: np.unique(labels[slice_layer(*s)]) for s in learned}
-        by_class = {c: tuple(s for s in learned if c in present[s]) for c in classes.values()}
+        by_class = {c: tuple(s for s in learned if c in shown_on[name, s]) for c in classes.values()}
         seen = cohort.channels if channels is None else channels
         image_path = normalised_image_path(cohort, name, normalisation, seen, ct, watch)
         shown = {c: s for c, s in by_class.items() if s}
@@ -510,9 +513,26 @@ def _standard_slices(annotation: SparseAnnotation) -> list[tuple[int, int]]:
     return [annotation.geometry.to_standard_slice(axis, index) for axis, indices in by_axis for index in indices]
 
 
-def _held_out(slices: list, share: float, seed: int) -> set:
+def _classes_on(labels: np.ndarray, drawn_slice: tuple[int, int]) -> frozenset[int]:
+    """The class indices that a slice shows, background included."""
+    return frozenset(np.unique(labels[slice_layer(*drawn_slice)]).tolist())
+
+
+def _held_out(shown_on: Mapping[Slice, frozenset[int]], share: float, seed: int) -> set[Slice]:
+    """A share of the slices, by chance; none without which a class would be on none of the others.
+
+    Args:
+        shown_on: the class indices that each slice shows.
+    """
+    slices = list(shown_on)
     count = int(len(slices) * share)
     if len(slices) < 20 or count == 0:
         return set()
-    order = np.random.default_rng([seed, 0x5EED]).permutation(len(slices))
-    return {slices[i] for i in order[:count]}
+    left = Counter(c for shown in shown_on.values() for c in shown)
+    found: set[Slice] = set()
+    for place in np.random.default_rng([seed, 0x5EED]).permutation(len(slices)):
+        one = slices[place]
+        if len(found) < count and all(left[c] > 1 for c in shown_on[one]):
+            found.add(one)
+            left.subtract(shown_on[one])
+    return found
