@@ -244,7 +244,7 @@ class Trainer:
 
     def _take_steps(self) -> None:
         self._remaining = RemainingTime(self.schedule.end, self.iteration)
-        reported = 0.0
+        reported, first = 0.0, self.iteration + 1
         if self._growth is not None:
             self._growth.update(self)
         batches = self._batches()
@@ -265,6 +265,9 @@ class Trainer:
                     batches = self._batches()
                     continue
                 self.iteration += 1
+                if self.iteration == first:
+                    # It takes much longer than others: it waits for patches, and tries bf16 or memory formats.
+                    self._remaining = RemainingTime(self.schedule.end, first)
                 self.losses = [*self.losses[1 - _LOSS_WINDOW :], loss]
                 self._add_metrics(loss=loss, rate=self.schedule.rate(self.iteration - 1))
                 if self._is_due():
