@@ -22,7 +22,7 @@ from ...runs.run_folder import RunFolder
 from ..data.batches import Batch, Batches
 from ..devices import explained, is_out_of_memory, release_cached_memory
 from ..prediction.model_building import network_to_train, trained_model
-from ..weights import load_checkpoint, save_checkpoint, save_weights
+from ..weights import load_checkpoint, save_checkpoint, save_weights, state_names
 from .compilation import CompiledNetwork
 from .cpu_bf16 import compute_thin_inputs_in_fp32
 from .distributed import Ranks
@@ -399,9 +399,9 @@ class Trainer:
     def _forget_step(self) -> None:
         """Drop what a step that ran out of memory has left half done, and give its memory back."""
         self.optimizer.zero_grad(set_to_none=True)
-        kept = max((len(state) for state in self.optimizer.state.values()), default=0)
+        whole = set(state_names(self.optimizer))
         for parameter, state in list(self.optimizer.state.items()):
-            if len(state) < kept:
+            if not whole <= set(state):
                 del self.optimizer.state[parameter]
         self.precision.forget_step()
         release_cached_memory()
