@@ -21,20 +21,10 @@ from .voxel_boxes import Box
 from .voxel_values import values_in
 
 
-def on_decided_slices(ledger: Ledger, geometry: VolumeGeometry) -> np.ndarray:
-    """(K, J, I) bool: True on every voxel of the slices that are drawn or empty in a ledger."""
-    mask = np.zeros(geometry.shape, dtype=bool)
-    for plane in Plane:
-        for index in ledger.indices(plane):
-            mask[slice_layer(plane.array_axis(geometry), index)] = True
-    return mask
-
-
 class DecidedSlices:
-    """`on_decided_slices` of parts of a volume, made when it is asked for: a mask of a large volume takes long to make.
+    """Which voxels of a part of a volume lie on the slices that are drawn or empty in a ledger.
 
-    Args:
-        ledger, geometry: as there.
+    Found out when it is asked for, because a mask of a large volume takes long to make.
     """
 
     def __init__(self, ledger: Ledger, geometry: VolumeGeometry):

@@ -81,7 +81,7 @@ def load_checkpoint(
     kept = {name[len(_OPTIMIZER) :]: t for name, t in tensors.items() if name.startswith(_OPTIMIZER)}
     # A parameter that has had no gradient yet has no state; any other has all of it.
     indices = {name.split(".")[0] for name in kept if name.split(".")[0] in {str(n) for n in range(len(parameters))}}
-    if kept and set(kept) != {f"{index}.{key}" for index in indices for key in _state_names(optimizer)}:
+    if kept and set(kept) != {f"{index}.{key}" for index in indices for key in state_names(optimizer)}:
         raise RunError(
             _(
                 "'{path}' was made by another version of SparseAnnotate or for another network: the state of "
@@ -94,7 +94,7 @@ def load_checkpoint(
         optimizer.state[parameter][key] = tensor if key == "step" else tensor.to(parameter.device)
     try:
         state = json.loads(metadata["state"])
-        if state["iteration"] > 0 and not kept and _state_names(optimizer):
+        if state["iteration"] > 0 and not kept and state_names(optimizer):
             raise KeyError("optimizer")
         return state
     except (TypeError, KeyError, ValueError) as error:
@@ -197,7 +197,7 @@ def _plain(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     return {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
 
 
-def _state_names(optimizer: torch.optim.Optimizer) -> tuple[str, ...]:
+def state_names(optimizer: torch.optim.Optimizer) -> tuple[str, ...]:
     """What an optimizer remembers of each parameter from its first step on; SGD without momentum remembers nothing."""
     if isinstance(optimizer, torch.optim.SGD):
         return ("momentum_buffer",) if any(group["momentum"] for group in optimizer.param_groups) else ()

@@ -136,13 +136,15 @@ def test_nothing_of_a_failed_step_is_alive_when_training_continues_with_less(bal
     assert alive == [[False] * len(left)]
 
 
-def test_a_step_that_fails_in_the_optimizer_leaves_no_half_of_it_behind(ball_cohort, monkeypatch):
+@pytest.mark.parametrize("failing", [1, 2])
+def test_a_step_that_fails_in_the_optimizer_leaves_no_half_of_it_behind(ball_cohort, monkeypatch, failing):
+    monkeypatch.setattr("SparseAnnotateLib.learning.training.training_run.stage_seconds", lambda *_: {"3d": 1.0})
     update = torch.optim.AdamW.step
     calls = []
 
     def runs_out(self, *arguments, **names):
         calls.append(1)
-        if len(calls) == 2:
+        if len(calls) == failing:
             for parameter in self.param_groups[0]["params"][:2]:
                 self.state[parameter] = {"step": torch.tensor(1.0)}
             raise torch.OutOfMemoryError("CUDA out of memory.")

@@ -13,6 +13,7 @@ from small_volumes import ball, noisy_image
 from SparseAnnotateLib.core import (
     BadInputError,
     CancelledError,
+    Cohort,
     Plane,
     RunError,
     SparseAnnotation,
@@ -209,6 +210,28 @@ def test_held_out_slices_are_never_learned_from(tmp_path, ball_cohort):
         assert not set(case.held_out) & set(case.slices)
         patch = PatchSampler([case], (64, 64, 64), Placing(0.0), seed=0).patches(0, [0])[0].arrays
         assert patch["supervised"].sum() == len(case.slices) * 28 * 32
+
+
+def test_the_only_slice_that_shows_a_structure_is_never_held_out(tmp_path):
+    labels = ball()
+    labels[3, 2:6, 2:6], labels[20:22, 2:6, 2:6] = 2, 3
+    geometry = VolumeGeometry.from_spacing(labels.shape)
+    cohort = Cohort.create(tmp_path / "c", "c", {1: "ball", 2: "on one slice", 3: "on two slices"})
+    cohort.add_case("a", noisy_image(labels), geometry)
+    cohort.save_annotation("a", SparseAnnotation.from_slices(labels, geometry, Plane.AXIAL, range(24)))
+    for seed in range(10):
+        (case,) = training_cases(
+            cohort,
+            ["a"],
+            {1: 1, 2: 2, 3: 3},
+            normalisation="z_score",
+            validation_share=0.5,
+            seed=seed,
+            folder=tmp_path / str(seed),
+            watch=Watch(),
+        )
+        assert len(case.held_out) == 12
+        assert set(case.by_class) == {1, 2, 3}
 
 
 def test_drawn_slices_of_a_flipped_volume_are_learned_where_they_are(tmp_path, ball_cohort):

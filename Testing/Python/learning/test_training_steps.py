@@ -8,21 +8,29 @@ from contextlib import nullcontext
 from dataclasses import replace
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 
 from small_volumes import QUICK_TRAINING
-from SparseAnnotateLib.core import CancelledError, RunError, Watch
+from SparseAnnotateLib.core import CancelledError, RunError, Watch, progress
 from SparseAnnotateLib.learning import devices
+from SparseAnnotateLib.learning.data import augmentation
+from SparseAnnotateLib.learning.data.augmentation import Augmentation
+from SparseAnnotateLib.learning.data.batches import Batches
+from SparseAnnotateLib.learning.data.patches import Patch
 from SparseAnnotateLib.learning.training import estimate, gradient_step, trainer
 from SparseAnnotateLib.learning.training.compilation import CompiledNetwork
+from SparseAnnotateLib.learning.training.distributed import Ranks
 from SparseAnnotateLib.learning.training.losses import SparseLoss
 from SparseAnnotateLib.learning.training.planning import new_plan
 from SparseAnnotateLib.learning.training.step_timing import StepTimer, check_between_layers, memory_formats
 from SparseAnnotateLib.learning.training.trainer import Trainer
+from SparseAnnotateLib.learning.training.training_precision import TrainingPrecision
 from SparseAnnotateLib.learning.training.training_run import train
 from SparseAnnotateLib.runs import TrainingSettings
 from SparseAnnotateLib.runs.run_folder import RunFolder
+from SparseAnnotateLib.runs.settings import AugmentationSettings
 
 SETTINGS = TrainingSettings(**QUICK_TRAINING)
 PLAIN, LAST = torch.contiguous_format, torch.channels_last_3d
@@ -133,6 +141,51 @@ def test_cancel_in_the_first_second_of_a_training_answers_within_5_seconds_howev
     [(when, before)] = cancelled
     assert time.monotonic() - when < 5.0
     assert len(layers) - before <= 1
+
+
+@pytest.mark.parametrize("ended_by", ["cancel", "close"])
+def test_batches_of_many_patches_are_not_waited_for_when_training_ends(monkeypatch, ended_by):
+    watch, prepared, count = Watch(), [], 2000
+
+    def seen(array):
+        prepared.append(1)
+        if ended_by == "cancel" and len(prepared) == 3:
+            watch.cancel()
+        return torch.as_tensor(array)
+
+    class Sampler:
+        def patches(self, iteration, numbers):
+            return [Patch({"image": np.zeros((1, 2, 2, 2), np.float32)}, (0, 1, 2), "a") for _ in numbers]
+
+    monkeypatch.setattr(augmentation, "_tensor", seen)
+    plain = Augmentation(AugmentationSettings(intensity=0.0), (), (2, 2, 2), (1.0, 1.0, 1.0), 0)
+    batches = Batches(Sampler(), plain, list(range(count)), 0, False, watch)
+    if ended_by == "cancel":
+        with pytest.raises(CancelledError):
+            batches.take(0)
+    batches.close()
+    assert len(prepared) < count
+
+
+def test_the_first_step_does_not_count_in_the_remaining_time(ball_cohort, monkeypatch):
+    skipped, lefts = [0.0], []
+    clock = SimpleNamespace(monotonic=lambda: time.monotonic() + skipped[0])
+    for module in (progress, trainer):
+        monkeypatch.setattr(module, "time", clock)
+    try_bf16 = TrainingPrecision.try_bf16
+
+    def slow_at_first(self, *arguments):
+        skipped[0] += 0.0 if skipped[0] else 10_000.0
+        try_bf16(self, *arguments)
+
+    monkeypatch.setattr(TrainingPrecision, "try_bf16", slow_at_first)
+    monkeypatch.setattr(trainer, "_REPORT_SECONDS", -1.0)
+    watch = Watch(lambda report: lefts.append(report.seconds_left) if report.metrics else None)
+    train(ball_cohort, "r", replace(SETTINGS, iterations=4), watch=watch)
+    assert skipped[0]
+    assert len(lefts) == 4
+    assert lefts[0] is None
+    assert all(left < 10_000.0 for left in lefts[1:])
 
 
 def test_cancelling_in_the_midst_of_a_step_resumes_to_exactly_the_same_weights(ball_cohort, monkeypatch):
@@ -372,12 +425,13 @@ def test_what_an_apple_gpu_lacks_is_reported_with_what_to_do(error):
 def test_an_apple_gpu_gets_neither_float64_nor_pinned_memory_nor_mixed_precision(ball_cohort, monkeypatch):
     assert devices.training_precision("auto", "mps") == devices.prediction_precision("mps") == "fp32"
     made = []
-    monkeypatch.setattr(trainer, "Batches", lambda *arguments: made.append(arguments[-1]))
+    monkeypatch.setattr(trainer, "Batches", lambda *arguments: made.append(arguments[4]))
     part = SimpleNamespace(sampler=lambda _: None, augmentation=lambda _: None)
+    training = SimpleNamespace(objective=part, model_plan=None, iteration=0, _numbers=lambda: [0])
+    training.ranks, training.watch = Ranks.alone(), Watch()
     for device in ("cpu", "mps", "cuda:1"):
-        Trainer._batches(
-            SimpleNamespace(device=device, objective=part, model_plan=None, iteration=0, _numbers=lambda: [0])
-        )
+        training.device = device
+        Trainer._batches(training)
     assert made == [False, False, True]
     monkeypatch.undo()
     step, kinds = Trainer._step, set()

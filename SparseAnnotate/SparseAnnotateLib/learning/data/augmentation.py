@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import combinations
 
 import numpy as np
@@ -60,14 +60,24 @@ class Augmentation:
         self._spacing = tuple(spacing) if len(patch) == 3 else (1.0, 1.0)
         self._warps = not with_distances
 
-    def __call__(self, patches: Sequence[Patch], iteration: int, numbers: Sequence[int]) -> dict[str, torch.Tensor]:
-        """The patches of one iteration, with their numbers, as a batch: each (N, channels, *spatial)."""
+    def __call__(
+        self,
+        patches: Sequence[Patch],
+        iteration: int,
+        numbers: Sequence[int],
+        check: Callable[[], None] = lambda: None,
+    ) -> dict[str, torch.Tensor]:
+        """The patches of one iteration, with their numbers, as a batch: each (N, channels, *spatial).
+
+        `check` is called before each patch, and may raise CancelledError.
+        """
         keys = tuple(patches[0].arrays)
         # Built for each batch, because transforms keep a random state and batches are prepared in several threads.
         transforms = [*self._movements(keys), *self._brightness(len(patches[0].arrays["image"]) > 1)]
         transform = Compose(transforms)
         changed = []
         for patch, number in zip(patches, numbers, strict=True):
+            check()
             seeds = np.random.SeedSequence([self._seed, iteration, 1, number]).generate_state(2)
             # One state for all: giving each transform a seed of its own takes longer than the changes themselves.
             state = np.random.RandomState(np.random.PCG64(seeds[0]))

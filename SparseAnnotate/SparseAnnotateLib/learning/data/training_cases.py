@@ -315,7 +315,8 @@ def training_cases(
     Args:
         names: cases to learn from; each must have a drawn slice.
         classes: label value to class index.
-        validation_share: share of all drawn slices to hold out; none when fewer than 20 are drawn.
+        validation_share: share of all drawn slices to hold out; none when fewer than 20 are drawn, and never the last
+            one that shows a structure.
         folder: where label maps are kept on disk while training, see `kept_path`.
         fill_weight: of filled voxels, times their confidence; 0: only drawn slices are learned from.
         with_distances: whether the distances to the boundaries are needed.

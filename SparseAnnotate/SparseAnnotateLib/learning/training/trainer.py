@@ -22,7 +22,7 @@ from ...runs.run_folder import RunFolder
 from ..data.batches import Batch, Batches
 from ..devices import explained, is_out_of_memory, release_cached_memory
 from ..prediction.model_building import network_to_train, trained_model
-from ..weights import load_checkpoint, save_checkpoint, save_weights
+from ..weights import load_checkpoint, save_checkpoint, save_weights, state_names
 from .compilation import CompiledNetwork
 from .cpu_bf16 import compute_thin_inputs_in_fp32
 from .distributed import Ranks
@@ -244,7 +244,7 @@ class Trainer:
 
     def _take_steps(self) -> None:
         self._remaining = RemainingTime(self.schedule.end, self.iteration)
-        reported = 0.0
+        reported, first = 0.0, self.iteration + 1
         if self._growth is not None:
             self._growth.update(self)
         batches = self._batches()
@@ -265,6 +265,9 @@ class Trainer:
                     batches = self._batches()
                     continue
                 self.iteration += 1
+                if self.iteration == first:
+                    # It takes much longer than others: it waits for patches, and tries bf16 or memory formats.
+                    self._remaining = RemainingTime(self.schedule.end, first)
                 self.losses = [*self.losses[1 - _LOSS_WINDOW :], loss]
                 self._add_metrics(loss=loss, rate=self.schedule.rate(self.iteration - 1))
                 if self._is_due():
@@ -283,7 +286,10 @@ class Trainer:
     def _batches(self) -> Batches:
         model = self.model_plan
         sampler, augmentation = self.objective.sampler(model), self.objective.augmentation(model)
-        return Batches(sampler, augmentation, self._numbers(), self.iteration, self.device.startswith("cuda"))
+        is_for_gpu = self.device.startswith("cuda")
+        # Several processes stop together, see `_check_cancelled`.
+        watch = self.watch.quiet() if self.ranks.count == 1 else Watch()
+        return Batches(sampler, augmentation, self._numbers(), self.iteration, is_for_gpu, watch)
 
     def _numbers(self) -> list[int]:
         """Which patches of a step this process works on."""
@@ -393,9 +399,9 @@ class Trainer:
     def _forget_step(self) -> None:
         """Drop what a step that ran out of memory has left half done, and give its memory back."""
         self.optimizer.zero_grad(set_to_none=True)
-        kept = max((len(state) for state in self.optimizer.state.values()), default=0)
+        whole = set(state_names(self.optimizer))
         for parameter, state in list(self.optimizer.state.items()):
-            if len(state) < kept:
+            if not whole <= set(state):
                 del self.optimizer.state[parameter]
         self.precision.forget_step()
         release_cached_memory()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -246,12 +246,6 @@ def _ends_in_a_whole_line(path: Path) -> bool:
             return file.seek(0, os.SEEK_END) == 0 or (file.seek(-1, os.SEEK_END) >= 0 and file.read(1) == b"\n")
     except OSError:
         return True
-
-
-def parts_of(job: JobFolder, record: JobRecord) -> Iterator[tuple[PartFiles, tuple[str, ...]]]:
-    """Each part of a job with its cases."""
-    for number, cases in enumerate(record.parts):
-        yield job.part(number), cases
 
 
 def continued(status: PartStatus | None, **facts: Any) -> PartStatus:
