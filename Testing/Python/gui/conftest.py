@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-import time
+from time import monotonic, sleep
 
 import numpy as np
 import pytest
@@ -132,11 +132,11 @@ class Person:
 
     def until(self, condition, seconds: float = 600.0) -> None:
         """Let the window live until something has happened."""
-        deadline = time.monotonic() + seconds
+        deadline = monotonic() + seconds
         while not condition():
-            assert time.monotonic() < deadline, f"it never came; the panel says: {self.message} {self.job}"
+            assert monotonic() < deadline, f"it never came; the panel says: {self.message} {self.job}"
             self.application.processEvents()
-            time.sleep(_TURN_SECONDS)  # the workers need the processor more
+            sleep(_TURN_SECONDS)  # the workers need the processor more
 
     def idle(self) -> None:
         """Let the window live until nothing is being worked on, and all that is due has been shown."""
