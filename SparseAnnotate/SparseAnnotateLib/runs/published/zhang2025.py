@@ -3,8 +3,8 @@
 Three data sets, each in 2D and 3D. Chances of augmentations and sizes of patches are not given there; the patches of 3D
 models are 64 x 64 x 64 voxels here, which leaves room for its large batches. Networks that this project does not have
 are replaced by the nearest one; the documentation lists them. A tenth of the drawn slices is held out, where the paper
-validates on volumes of their own; and the patches of LiTS17 that the paper places on 'background and unannotated voxels'
-may be anywhere.
+validates on other volumes; and the patches of LiTS17 that the paper places on 'background and unannotated voxels' may
+be anywhere.
 """
 
 from __future__ import annotations
