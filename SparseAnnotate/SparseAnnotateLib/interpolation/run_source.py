@@ -85,6 +85,11 @@ class RunSource:
         return self.is_prediction and self.learned_here and self.dice is None
 
     @property
+    def is_proven(self) -> bool:
+        """True for a run whose Dice on held-out slices is known."""
+        return self.is_prediction and self.dice is not None
+
+    @property
     def usual_dice(self) -> float:
         """Its Dice on held-out slices, or what is assumed where that is not known."""
         return UNKNOWN_DICE if self.dice is None else self.dice

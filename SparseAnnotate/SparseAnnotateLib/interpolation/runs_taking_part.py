@@ -65,13 +65,14 @@ class RunsTakingPart:
         image: np.ndarray | None,
         watch: Watch,
     ) -> dict[str, Disagreement]:
-        """How far the fill and those runs differ of which one is not measured; see `ChanceInterpolator`.
+        """How far the fill and a run differ, for each run where the error of one of the two is not measured.
 
-        A run is not, that no drawn slice can be held against; the fill is not, where no slice can be hidden.
+        That of a run is not where it has learned from all drawn slices, and that of the fill where no slice can be
+        hidden. The latter follows from the difference only where the run's Dice on held-out slices is known.
         """
         found = {}
         is_fill_unknown = not known.scores(shares)
-        wanted = {n: r for n, r in self._runs.items() if r.is_unproven or (is_fill_unknown and r.is_prediction)}
+        wanted = {n: r for n, r in self._runs.items() if r.is_unproven or (is_fill_unknown and r.is_proven)}
         for number, (name, run) in enumerate(wanted.items()):
             found[name] = Disagreement(sources, shares, run)
             found[name].measure(annotation, image, watch.part(number, len(wanted)))
@@ -130,8 +131,11 @@ class RunsTakingPart:
             if value in run.values:
                 of_run = 1.0 - run.dice_by(self._agreements[name], value)
                 of_fill = error
-                if not is_measured and not run.is_unproven and name in compared:
-                    of_fill = max(error, compared[name].error_of_fill(value, of_run))
+                if not is_measured and run.is_proven and name in compared:
+                    # What is wrong on drawn slices is the run's error, however good it is on others.
+                    here, slices = self._agreements[name].dice(value)
+                    least = 1.0 - here if slices else 0.0
+                    of_fill = max(error, compared[name].error_of_fill(value, max(of_run, least)))
                 share = _best_share(of_fill, of_run)
                 if run.is_unproven and value in self._shown:
                     share = self._unproven_share(name, value, error, compared.get(name), share)

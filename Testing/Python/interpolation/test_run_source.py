@@ -114,6 +114,18 @@ def test_with_two_drawn_slices_what_differs_from_a_proven_run_is_the_error_of_th
     assert like_the_fill.fill.shares[1]["run r"] == pytest.approx(usual)
 
 
+@pytest.mark.parametrize("learned_here", [False, True])
+@pytest.mark.parametrize("held_out", [0.9, None])
+@pytest.mark.parametrize("what", ["elsewhere", "nothing"])
+def test_a_run_that_two_drawn_slices_contradict_does_not_take_over(what, held_out, learned_here):
+    """However good it is on other volumes: what differs is not the fill's error there."""
+    annotation = drawn((12, 28))
+    wrong = np.roll(reference(), 14, axis=1) if what == "elsewhere" else np.zeros_like(reference())
+    alone, together = answer(annotation), answer(annotation, run(wrong, learned_here, dice=held_out))
+    assert together.fill.shares[1]["run r"] < 0.4
+    assert dice(together.fill.labels) > dice(alone.fill.labels) - 0.12
+
+
 def test_a_structure_that_the_run_does_not_know_is_filled_from_the_drawn_slices():
     annotation = drawn(range(4, 40, 4))
     only_liver = np.where(reference() == 1, 1, 0).astype(np.uint8)

@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 
 from SparseAnnotateLib.learning.data.held_out_slices import held_out_slices
+from SparseAnnotateLib.learning.data.training_cases import TrainingCase
+from SparseAnnotateLib.learning.training.validation import affordable_slices
 
 
 def slices_of(*sizes):
@@ -46,3 +48,18 @@ def test_nothing_is_held_out_of_few_slices_or_without_a_share():
     assert held_out_slices(slices_of([1] * 19), 0.5, 0) == set()
     assert held_out_slices(slices_of([1] * 40), 0.0, 0) == set()
     assert held_out_slices({}, 0.1, 0) == set()
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_of_held_out_slices_of_large_images_some_are_affordable_and_show_much_and_little(tmp_path, seed):
+    """Four of twenty, which show nothing, or up to 120 voxels."""
+    sizes = tuple(np.random.default_rng(seed).permutation([0] * 12 + list(range(50, 130, 10))).tolist())
+    voxels = tmp_path / "voxels.npy"
+    np.save(voxels, np.zeros((20, 512, 512), np.uint8))
+    places = tuple((0, index) for index in range(20))
+    case = TrainingCase("a", voxels, voxels, (), places, held_out_sizes=sizes)
+    chosen = affordable_slices([case], (64, 64), seed)
+    assert len(chosen) == len({place for _case, place in chosen}) == 4
+    assert sum(sizes[index] > 0 for _case, (_axis, index) in chosen) == 2
+    assert affordable_slices([case], (512, 512), seed)[-1][1] == places[int(np.argmax(sizes))]
+    assert len(affordable_slices([case], (512, 512), seed)) == 20

@@ -44,7 +44,8 @@ class TrainingCase:
         name: the case.
         image_path, labels_path: where `image` and `labels` lie on disk.
         slices: drawn slices to learn from, as (axis, index); none in a case that has only pseudo-labels.
-        held_out: drawn slices kept back for validation, as (axis, index).
+        held_out: drawn slices kept back for validation, as (axis, index). held_out_sizes: voxels of structures on each;
+            empty: not known.
         by_class: for each class index other than 0, the `slices` that show it.
         weights_path: where `weights` lies on disk; None when only drawn slices are learned from.
         distances_paths: for each axis with slices to learn from, where their `distances` lie on disk.
@@ -75,6 +76,7 @@ class TrainingCase:
     corrected_path: Path | None = None
     unknown_path: Path | None = None
     unknown_sets: tuple[tuple[int, ...], ...] = ()
+    held_out_sizes: tuple[int, ...] = ()
 
     # Mapped at each access, which costs almost nothing: a cohort may have more cases than a process may open files.
     @property
@@ -384,6 +386,7 @@ def training_cases(
         case = TrainingCase(name, image_path, labels_path, learned, kept, shown, weights_path)
         case = replace(case, undecided_path=undecided.get(name), unknown_path=unknown.get(name))
         case = replace(case, unknown_sets=tuple(unknown_sets), corrected_path=corrected.get(name))
+        case = replace(case, held_out_sizes=tuple(int(sizes[name, s].sum()) for s in kept))
         if with_distances:
             paths = _saved_distances(folder, case, len(classes) + 1, watch)
             case = replace(case, distances_paths=paths, distance_classes=len(classes) + 1)

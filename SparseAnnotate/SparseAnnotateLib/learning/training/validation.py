@@ -27,19 +27,21 @@ HeldOutSlice = tuple[TrainingCase, tuple[int, int]]
 
 
 def affordable_slices(cases: Sequence[TrainingCase], patch: tuple[int, ...], seed: int) -> list[HeldOutSlice]:
-    """Some of the held-out slices, spread over all cases: on large volumes each needs many windows."""
+    """Some of the held-out slices, large and small ones alike: on large volumes each needs many windows."""
     slices = [(case, s) for case in cases for s in case.held_out]
-    chosen: list[HeldOutSlice] = []
-    windows = 0
+    sizes = [size for case in cases for size in case.held_out_sizes or (0,) * len(case.held_out)]
+    count = windows = 0
     order = np.random.default_rng([seed, 0xCA5E]).permutation(len(slices))
-    for case, (axis, index) in (slices[i] for i in order[:_SLICES_AT_MOST]):
+    for case, (axis, _index) in (slices[i] for i in order[:_SLICES_AT_MOST]):
         sides = [n for a, n in enumerate(case.shape) if a != axis]
         steps = [p for a, p in enumerate(patch) if a != axis] if len(patch) == 3 else patch
         windows += int(np.prod([max(1, round(n / (0.75 * p))) for n, p in zip(sides, steps, strict=True)]))
-        if len(chosen) >= _SLICES_AT_LEAST and windows > _WINDOWS_AT_MOST:
+        if count >= _SLICES_AT_LEAST and windows > _WINDOWS_AT_MOST:
             break
-        chosen.append((case, (axis, index)))
-    return chosen
+        count += 1
+    # The middle one of each of as many parts; of the same size, by chance.
+    by_size = np.lexsort((order, np.array(sizes))) if slices else order
+    return [slices[by_size[int((part + 0.5) * len(slices) / count)]] for part in range(count)]
 
 
 def dice_on_slices(
